@@ -1,0 +1,6 @@
+"""What a finished run is judged by: numbers, pictures, and one page that a person reads.
+
+`metrics` counts, `embeddings` and `figures` draw, `evaluate` puts a seed's models through both,
+`report` writes the page, `user_images` reads a user's own files. Models come in as arguments; see
+`evaluate` for the few methods they need.
+"""

@@ -1,0 +1,291 @@
+"""The report's pictures: each function draws one figure and saves it as a PNG.
+
+Figures are made through matplotlib's object-oriented interface, so nothing here touches pyplot's
+global state or needs a display. Colours stay apart for colour-blind readers (Paul Tol's schemes),
+and no figure relies on colour alone: classes also carry their name, domains their marker.
+"""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from functools import wraps
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from matplotlib.axis import Axis
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FixedLocator, MaxNLocator, PercentFormatter
+
+INK, FAINT, GRID = "#22262b", "#6b737c", "#e3e6e9"
+BEFORE, AFTER, CEILING, WRONG = "#a9b4c0", "#2f6fb0", "#22262b", "#bb3344"
+CLASS_COLOURS = (
+    "#332288", "#88ccee", "#44aa99", "#117733", "#999933",
+    "#ddcc77", "#cc6677", "#882255", "#aa4499", "#8c8c8c",
+)  # fmt: skip
+LINE_COLOURS = ("#2f6fb0", "#cc6677", "#117733", "#ddaa33", "#882255", "#44aa99", "#8c8c8c")
+
+STYLE = {
+    "font.family": "DejaVu Sans",
+    "font.size": 9.5,
+    "text.color": INK,
+    "axes.titlesize": 10.5,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.titlepad": 9,
+    "axes.labelcolor": FAINT,
+    "axes.edgecolor": GRID,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "grid.color": GRID,
+    "xtick.color": FAINT,
+    "ytick.color": FAINT,
+    "xtick.major.size": 0,
+    "ytick.major.size": 0,
+    "legend.frameon": False,
+    "figure.facecolor": "white",
+    "savefig.dpi": 150,
+}
+
+
+def _styled(draw: Callable[..., Figure]) -> Callable[..., Path]:
+    """Lets `draw` return a figure under the house style, and saves it at its keyword `path`."""
+
+    @wraps(draw)
+    def save(*args, path: str | os.PathLike, **kwargs) -> Path:
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with matplotlib.rc_context(STYLE):
+            figure = draw(*args, **kwargs)
+            figure.savefig(path, format="png", bbox_inches="tight", pad_inches=0.12)
+        return path
+
+    return save
+
+
+@_styled
+def confusions(matrices: Mapping[str, np.ndarray], class_names: Sequence[str]) -> Figure:
+    """Confusion matrices side by side, each row as percentages of its class.
+
+    Args:
+        matrices: title → counts `(classes, classes)`, label by prediction.
+        class_names: one name per class.
+        path: where the PNG goes.
+    """
+    count = len(class_names)
+    side = max(3.6, 0.4 * count)
+    figure = Figure((len(matrices) * (side + 0.5), side + 0.7), layout="constrained")
+    axes = figure.subplots(1, len(matrices), squeeze=False)[0]
+    for axis, (title, matrix) in zip(axes, matrices.items(), strict=True):
+        shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+        axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+        axis.set_title(title)
+        axis.set_xlabel("predicted")
+        axis.set_ylabel("true")
+        _name_ticks(axis.xaxis, class_names, rotate=True)
+        _name_ticks(axis.yaxis, class_names)
+        axis.spines[:].set_visible(False)
+        # Numbers of a percent or more only: zeros would hide the mistakes among themselves.
+        for row, column in np.argwhere(shares >= 0.01) if count <= 20 else ():
+            share = shares[row, column]
+            colour = "white" if share > 0.55 else INK
+            axis.text(column, row, f"{100 * share:.0f}", color=colour, **_CENTRED, fontsize=8)
+    return figure
+
+
+@_styled
+def per_class(accuracies: Mapping[str, np.ndarray], class_names: Sequence[str]) -> Figure:
+    """Accuracy of each class: bars for source only and adapted, a tick for the ceiling.
+
+    Args:
+        accuracies: any of "source_only", "adapted", "target_only" → `(classes,)` fractions.
+        class_names: one name per class.
+        path: where the PNG goes.
+    """
+    figure = Figure((max(7.0, 0.62 * len(class_names)), 3.1), layout="constrained")
+    axis = figure.subplots()
+    places = np.arange(len(class_names))
+    bars = [name for name in ("source_only", "adapted") if name in accuracies]
+    looks = {"source_only": ("source only", BEFORE), "adapted": ("adapted", AFTER)}
+    width = 0.76 / max(len(bars), 1)
+    handles = []
+    for number, name in enumerate(bars):
+        label, colour = looks[name]
+        shift = (number - (len(bars) - 1) / 2) * width
+        handles.append(
+            axis.bar(places + shift, accuracies[name], width * 0.94, color=colour, label=label)
+        )
+    if "target_only" in accuracies:
+        ticks = accuracies["target_only"]
+        handles.append(
+            axis.hlines(
+                ticks, places - 0.4, places + 0.4, color=CEILING, linewidth=1.6,
+                label="trained on target labels",
+            )
+        )  # fmt: skip
+    axis.set_ylim(0, 1)
+    axis.yaxis.set_major_formatter(PercentFormatter(1))
+    axis.grid(axis="y")
+    axis.spines[["left", "bottom"]].set_visible(False)
+    _name_ticks(axis.xaxis, class_names, rotate=max(map(len, class_names)) > 6)
+    axis.set_title("Accuracy on target test images, by class")
+    figure.legend(handles=handles, loc="outside lower center", ncols=3)
+    return figure
+
+
+@_styled
+def tsne_maps(
+    maps: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    source_labels: np.ndarray,
+    target_labels: np.ndarray,
+    class_names: Sequence[str],
+    domain_names: tuple[str, str] = ("source", "target"),
+) -> Figure:
+    """Feature maps side by side: colour is the class, circles are source and crosses target.
+
+    Args:
+        maps: title → (source points `(n, 2)`, target points `(m, 2)`), as `embeddings.tsne` gives.
+        source_labels: integers `(n,)`.
+        target_labels: integers `(m,)`.
+        class_names: one name per class; each is written where the class's source points lie.
+        domain_names: what the legend calls the two domains.
+        path: where the PNG goes.
+    """
+    figure = Figure((4.5 * len(maps), 4.9), layout="constrained")
+    axes = figure.subplots(1, len(maps), squeeze=False)[0]
+    colours = np.array([CLASS_COLOURS[c % len(CLASS_COLOURS)] for c in range(len(class_names))])
+    for axis, (title, (source, target)) in zip(axes, maps.items(), strict=True):
+        axis.scatter(*source.T, s=13, c=colours[source_labels], alpha=0.45, linewidths=0)
+        axis.scatter(
+            *target.T, s=15, c=colours[target_labels], marker="x", alpha=0.9, linewidths=0.9
+        )
+        for label in np.unique(source_labels):
+            # A median point, unlike a mean, lies within the cluster that most of the class forms.
+            centre = np.median(source[source_labels == label], axis=0)
+            box = {"boxstyle": "round,pad=0.2", "fc": "white", "ec": colours[label], "alpha": 0.85}
+            axis.text(*centre, class_names[label], bbox=box, **_CENTRED, fontsize=8, weight="bold")
+        axis.set_title(title)
+        axis.set_xticks([])
+        axis.set_yticks([])
+        axis.spines[:].set_visible(True)
+    handles = [
+        Line2D([], [], color=FAINT, marker=marker, linestyle="", markersize=5) for marker in "ox"
+    ]
+    figure.legend(handles, domain_names, loc="outside lower center", ncols=2)
+    return figure
+
+
+@_styled
+def image_grid(
+    rows: Mapping[str, np.ndarray],
+    column_names: Sequence[str],
+    title: str,
+    notes: Mapping[str, Sequence[tuple[str, bool]]] | None = None,
+) -> Figure:
+    """Rows of small images under one heading.
+
+    Args:
+        rows: row name → uint8 `(columns, height, width, channels)`; sizes may differ between rows.
+        column_names: what stands above each column.
+        title: the heading.
+        notes: row name → for each image (text below it, whether it is as it should be); a text
+            that is not stands out.
+        path: where the PNG goes.
+    """
+    notes = notes or {}
+    columns = len(column_names)
+    # Laid out in inches: every image is a square of the same size whatever the number of rows.
+    heights = [1.22 if name in notes else 1.0 for name in rows]
+    width, height = 0.78 * columns + 1.25, 0.78 * sum(heights) + 0.55
+    figure = Figure((width, height))
+    grid = {"wspace": 0.06, "hspace": 0.06, "height_ratios": heights}
+    edges = {"left": 1.25 / width, "right": 1, "bottom": 0, "top": 1 - 0.55 / height}
+    axes = figure.subplots(len(rows), columns, squeeze=False, gridspec_kw=grid | edges)
+    figure.text(0, 1, title, va="top", weight="bold", fontsize=10.5)
+    for axis, name in zip(axes[0], column_names, strict=True):
+        axis.set_title(name, color=FAINT, fontsize=9, weight="normal", loc="center", pad=5)
+    for row, (name, images) in zip(axes, rows.items(), strict=True):
+        row[0].text(-0.15, 0.5, name, transform=row[0].transAxes, ha="right", va="center")
+        for number, (axis, image) in enumerate(zip(row, images, strict=True)):
+            axis.imshow(_displayed(image), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+            axis.set_axis_off()
+            axis.set_anchor("N")
+            if name in notes:
+                text, right = notes[name][number]
+                look = {"color": FAINT} if right else {"color": WRONG, "weight": "bold"}
+                axis.text(
+                    0.5, -0.06, text, transform=axis.transAxes, ha="center", va="top",
+                    fontsize=8, **look,
+                )  # fmt: skip
+    return figure
+
+
+@_styled
+def training_curves(history: Sequence[Mapping[str, float]]) -> Figure:
+    """Accuracies in the first panel, then one small panel per loss: their scales differ too much.
+
+    Args:
+        history: one dict per epoch, of at least two, name → value. Names that contain "acc" share
+            a panel; `val_x` is drawn with `x`, dashed. A name may be absent from some epochs.
+        path: where the PNG goes.
+    """
+    names = list(dict.fromkeys(name for epoch in history for name in epoch))
+    panels: dict[str, list[str]] = {}
+    for name in names:
+        key = "accuracy" if "acc" in name else name.removeprefix("val_")
+        panels.setdefault(key, []).append(name)
+    order = sorted(panels, key=lambda key: (key != "accuracy", key != "loss"))
+    columns = min(3, len(order))
+    lines = -(-len(order) // columns)
+    figure = Figure((3.1 * columns + 0.4, 2.15 * lines + 0.3), layout="constrained")
+    axes = figure.subplots(lines, columns, squeeze=False).flat
+    epochs = np.arange(1, len(history) + 1)
+    for axis, key in zip(axes, order, strict=False):
+        bases = list(dict.fromkeys(name.removeprefix("val_") for name in panels[key]))
+        for name in panels[key]:
+            values = np.array([epoch.get(name, np.nan) for epoch in history], "float64")
+            values[~np.isfinite(values)] = np.nan
+            axis.plot(
+                epochs, values,
+                color=LINE_COLOURS[bases.index(name.removeprefix("val_")) % len(LINE_COLOURS)],
+                linestyle="--" if name.startswith("val_") else "-",
+                linewidth=1.6, label=_readable(name),
+            )  # fmt: skip
+        axis.set_title(_readable(key), fontsize=9.5)
+        axis.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+        axis.yaxis.set_major_locator(MaxNLocator(4))
+        axis.grid(axis="y")
+        axis.spines["left"].set_visible(False)
+        axis.margins(x=0.02)
+        if key == "accuracy":
+            axis.set_ylim(0, 1.02)
+            axis.yaxis.set_major_formatter(PercentFormatter(1))
+            axis.yaxis.set_major_locator(FixedLocator([0, 0.25, 0.5, 0.75, 1]))
+        if len(panels[key]) > 1:
+            axis.legend(fontsize=7.5, handlelength=1.6)
+    for axis in list(figure.axes)[len(order) :]:
+        axis.remove()
+    figure.supxlabel("epoch", fontsize=9, color=FAINT)
+    return figure
+
+
+_CENTRED = {"ha": "center", "va": "center"}
+
+
+def _name_ticks(axis: Axis, names: Sequence[str], rotate: bool = False) -> None:
+    """Writes class names along an axis, slanted when they would run into each other."""
+    slanted = rotate and max(map(len, names)) > 2
+    look = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"} if slanted else {}
+    axis.set_ticks(range(len(names)), names, **look)
+
+
+def _displayed(image: np.ndarray) -> np.ndarray:
+    """A grayscale image without its channel axis, as imshow wants it."""
+    return image[..., 0] if image.shape[-1] == 1 else image
+
+
+def _readable(name: str) -> str:
+    """`val_target_accuracy` → "target accuracy (validation)"."""
+    words = name.removeprefix("val_").replace("_", " ")
+    return f"{words} (validation)" if name.startswith("val_") else words

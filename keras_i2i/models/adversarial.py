@@ -1,0 +1,179 @@
+"""The alternation of discriminator and generator updates, written once for every method."""
+
+import keras
+import tensorflow as tf
+from keras import ops
+
+from keras_i2i.errors import InputError
+from keras_i2i.models.image_model import ImageModel
+
+
+class AdversarialModel(ImageModel):
+    """A model whose networks play against its discriminators.
+
+    A method subclasses it and says what is computed; how updates alternate is decided here:
+
+    1. one forward pass of the generators (everything that is not a discriminator);
+    2. the discriminators' update, on that pass with its gradient stopped;
+    3. the generators' update, through that same pass, against the updated discriminators.
+
+    A subclass provides
+
+    - `discriminators`: dict, name → `keras.Model`; complete when `compile` is called;
+    - `loss_weights`: dict, generator term → weight; a term with weight 0 is not computed;
+    - `forward(batch)`: dict of tensors, whatever both players' losses need;
+    - `generator_losses(batch, outputs)`: dict, each of `terms` → losses (batch,), unweighted, one
+      per image; `discriminator_losses(batch, outputs)`: the same for each of `discriminators`. The
+      total, the gradients, the log and the metrics all come from iterating these dicts.
+
+    Losses are per image until this class divides by the *global* batch: gradients are summed over
+    replicas, logged values are plain means over all images. Logged are `loss` (the generators'
+    weighted total), each generator term by its name, and each discriminator's as `d_<name>`.
+    """
+
+    def compile(
+        self,
+        optimizer="adam",
+        discriminator_optimizer="adam",
+        discriminator_steps=1,
+        generator_steps=1,
+        **kwargs,
+    ):
+        """Gives the players their optimizers.
+
+        Args:
+            optimizer: the generators'. It is `model.optimizer`, so Keras's callbacks (learning rate
+                schedules, `SwapEMAWeights`) act on it.
+            discriminator_optimizer: the discriminators'.
+            discriminator_steps: discriminator updates on each forward pass, ≥ 1.
+            generator_steps: how often the whole alternation runs on each batch, ≥ 1.
+            **kwargs: `run_eagerly`, `jit_compile`, `steps_per_execution`, as in Keras. XLA is off
+                unless asked for: it made these steps slower on CPUs.
+
+        Raises:
+            InputError: a number of steps is below 1.
+        """
+        for name, steps in (
+            ("discriminator_steps", discriminator_steps),
+            ("generator_steps", generator_steps),
+        ):
+            if steps < 1:
+                raise InputError(f"{name} must be at least 1. Received: {steps}")
+        kwargs.setdefault("jit_compile", False)
+        super().compile(optimizer=optimizer, **kwargs)
+        self.discriminator_optimizer = keras.optimizers.get(discriminator_optimizer)
+        self.discriminator_steps = discriminator_steps
+        self.generator_steps = generator_steps
+        # Built now, not at the first step: a checkpoint needs all variables to exist.
+        self.optimizer.build(self.trainable_variables)
+        if self.discriminators:
+            self.discriminator_optimizer.build(self.discriminator_variables)
+        names = [*self.terms, *(f"d_{name}" for name in self.discriminators)]
+        self._trackers = {name: keras.metrics.Mean(name) for name in names}
+
+    @property
+    def terms(self):
+        """Names of the generators' terms that have a weight, in the order of `loss_weights`."""
+        return tuple(name for name, weight in self.loss_weights.items() if weight)
+
+    @property
+    def trainable_variables(self):
+        """What `model.optimizer` trains: all trainable variables but the discriminators'.
+
+        Keras hands this list to `model.optimizer` at the end of `fit` (to put averaged weights in
+        place), so it must be the list that the optimizer was built with.
+        """
+        theirs = {id(variable) for variable in self.discriminator_variables}
+        return [v for v in super().trainable_variables if id(v) not in theirs]
+
+    @property
+    def trainable_weights(self):
+        """Same as `trainable_variables`."""
+        return self.trainable_variables
+
+    @property
+    def discriminator_variables(self):
+        """What `discriminator_optimizer` trains."""
+        networks = self.discriminators.values()
+        return [variable for network in networks for variable in network.trainable_variables]
+
+    def forward(self, batch):
+        """One training pass of the generators; see the class."""
+        raise NotImplementedError
+
+    def generator_losses(self, batch, outputs):
+        """The generators' terms; see the class."""
+        raise NotImplementedError
+
+    def discriminator_losses(self, batch, outputs):
+        """The discriminators' terms; see the class."""
+        raise NotImplementedError
+
+    def train_step(self, data):
+        """One alternation on one batch; see the class."""
+        images, labels, _ = keras.utils.unpack_x_y_sample_weight(data)
+        images = images if isinstance(images, dict) else {"source": images}
+        batch = {**images, "source_labels": labels}
+        for _ in range(self.generator_steps):
+            self._alternate(batch)
+        return {metric.name: metric.result() for metric in self.metrics}
+
+    def _alternate(self, batch):
+        variables = self.trainable_variables
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch([variable.value for variable in variables])
+            outputs = self.forward(batch)
+            if self.discriminators:
+                with tape.stop_recording():
+                    fixed = {name: ops.stop_gradient(value) for name, value in outputs.items()}
+                    for _ in range(self.discriminator_steps):
+                        self._update_discriminators(batch, fixed)
+            losses = self.generator_losses(batch, outputs)
+            total = sum(self.loss_weights[name] * loss for name, loss in losses.items())
+            objective = self._over_global_batch(total, self.optimizer)
+        gradients = tape.gradient(objective, [variable.value for variable in variables])
+        self.optimizer.apply(gradients, variables)
+        self._loss_tracker.update_state(total)
+        self._track(losses)
+
+    def _update_discriminators(self, batch, outputs):
+        variables = self.discriminator_variables
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch([variable.value for variable in variables])
+            losses = self.discriminator_losses(batch, outputs)
+            objective = self._over_global_batch(sum(losses.values()), self.discriminator_optimizer)
+        gradients = tape.gradient(objective, [variable.value for variable in variables])
+        self.discriminator_optimizer.apply(gradients, variables)
+        self._track({f"d_{name}": loss for name, loss in losses.items()})
+
+    def _over_global_batch(self, losses, optimizer):
+        # The optimizer sums gradients over replicas, so each divides by all replicas' images.
+        replicas = tf.distribute.get_strategy().num_replicas_in_sync
+        images = ops.cast(ops.shape(losses)[0] * replicas, losses.dtype)
+        return optimizer.scale_loss(ops.sum(losses) / images)
+
+    def _track(self, losses):
+        for name, loss in losses.items():
+            self._trackers[name].update_state(loss)
+
+    @property
+    def metrics(self):
+        """Running means of the losses, reset by Keras at each epoch's start."""
+        return [self._loss_tracker, *self._trackers.values()] if self.compiled else []
+
+    def get_compile_config(self):
+        """Arguments of `compile`, so that a loaded model is compiled."""
+        serialize = keras.saving.serialize_keras_object
+        return {
+            "optimizer": serialize(self.optimizer),
+            "discriminator_optimizer": serialize(self.discriminator_optimizer),
+            "discriminator_steps": self.discriminator_steps,
+            "generator_steps": self.generator_steps,
+            "run_eagerly": self.run_eagerly,
+            "jit_compile": self.jit_compile,
+            "steps_per_execution": self.steps_per_execution,
+        }
+
+    def compile_from_config(self, config):
+        """Compiles the model as `get_compile_config` says."""
+        self.compile(**keras.saving.deserialize_keras_object(config))

@@ -1,0 +1,29 @@
+"""Networks as functional Keras graphs: encoders, decoders, discriminators, heads."""
+
+from keras_i2i.networks.decoders import decoder_branch, decoder_trunk
+from keras_i2i.networks.discriminators import feature_discriminator, image_discriminator
+from keras_i2i.networks.encoders import (
+    ENCODERS,
+    SHARING,
+    build_encoder,
+    densenet_encoder,
+    encoder_config,
+    lenet_encoder,
+    second_encoder,
+)
+from keras_i2i.networks.heads import classification_head
+
+__all__ = [
+    "ENCODERS",
+    "SHARING",
+    "build_encoder",
+    "classification_head",
+    "decoder_branch",
+    "decoder_trunk",
+    "densenet_encoder",
+    "encoder_config",
+    "feature_discriminator",
+    "image_discriminator",
+    "lenet_encoder",
+    "second_encoder",
+]

@@ -1,0 +1,57 @@
+"""Discriminators d: images or features → scores, higher for what looks like the real thing.
+
+Scores are raw: no sigmoid. The adversarial objective decides what they mean.
+"""
+
+import keras
+from keras import layers
+
+from keras_i2i.networks.layers import LEAKY_SLOPE, instance_norm, scaled
+
+
+def image_discriminator(image_shape, width=1.0, name="image_discriminator"):
+    """d_x and d_y of I2I-Adapt for digits (Murez et al. 2018, section 5.1).
+
+    Four 4x4 convolutions of stride 2 with 64, 128, 256 and 1 filters, the first three followed by
+    instance normalization and leaky ReLU. The last gives the scores, one for each patch. (The text
+    has the nonlinearity after "each" convolution; squashing a score by a leaky ReLU serves no
+    objective, and instance normalization would take a score map's mean away, so the last has none.)
+
+    Args:
+        image_shape: (H, W, C), with H and W multiples of 16.
+        width: factor on the numbers of filters.
+        name: name of the model.
+
+    Returns:
+        A `keras.Model`: (batch, H, W, C) in [-1, 1] → scores (batch, H/16, W/16, 1).
+    """
+    images = keras.Input(image_shape, name="images")
+    x = images
+    for stage, filters in enumerate((64, 128, 256), start=1):
+        x = layers.Conv2D(scaled(filters, width), 4, 2, "same", name=f"conv_{stage}")(x)
+        x = instance_norm(name=f"norm_{stage}")(x)
+        x = layers.LeakyReLU(LEAKY_SLOPE, name=f"leaky_{stage}")(x)
+    x = layers.Conv2D(1, 4, 2, "same", dtype="float32", name="scores")(x)
+    return keras.Model(images, x, name=name)
+
+
+def feature_discriminator(feature_shape, width=1.0, name="feature_discriminator"):
+    """d_z of I2I-Adapt for digits (Murez et al. 2018, section 5.1).
+
+    Dense layers of 500, 500 and 1 units on the flattened features, leaky ReLU between them.
+
+    Args:
+        feature_shape: (h, w, D), an encoder's output without the batch.
+        width: factor on the numbers of units.
+        name: name of the model.
+
+    Returns:
+        A `keras.Model`: (batch, h, w, D) → scores (batch, 1).
+    """
+    features = keras.Input(feature_shape, name="features")
+    x = layers.Flatten(name="flatten")(features)
+    for stage in (1, 2):
+        x = layers.Dense(scaled(500, width), name=f"dense_{stage}")(x)
+        x = layers.LeakyReLU(LEAKY_SLOPE, name=f"leaky_{stage}")(x)
+    x = layers.Dense(1, dtype="float32", name="scores")(x)
+    return keras.Model(features, x, name=name)

@@ -1,0 +1,160 @@
+"""Encoders f: images → features of the shared latent space Z.
+
+Every encoder is a functional graph from images (batch, H, W, C) in [-1, 1] to a feature map
+(batch, H/16, W/16, D), so that each fits every decoder, head and feature discriminator.
+"""
+
+import keras
+from keras import layers
+
+from keras_i2i.errors import InputError
+from keras_i2i.networks.layers import scaled
+
+# How the source encoder f_x and the target encoder f_y relate. I2I-Adapt shares all weights, ADDA
+# none. In between lie batch norms of one's own (Li et al., 2016, "Revisiting batch normalization
+# for practical domain adaptation"): one set of filters, each domain normalized by its own moments.
+SHARING = ("all", "all_but_batch_norm", "none")
+
+STRIDE = 16
+
+
+def lenet_encoder(image_shape, width=1.0, name="encoder"):
+    """The modified LeNet of I2I-Adapt for digits (Murez et al. 2018, section 5.1).
+
+    Four 4x4 convolutions of stride 2 with 64, 64, 128 and 128 filters, each followed by batch
+    normalization and ReLU.
+
+    Args:
+        image_shape: (H, W, C), with H and W multiples of 16.
+        width: factor on the numbers of filters.
+        name: name of the model.
+
+    Returns:
+        A `keras.Model`: (batch, H, W, C) in [-1, 1] → (batch, H/16, W/16, round(128 · width)).
+    """
+    images = _image_input(image_shape)
+    x = images
+    for stage, filters in enumerate((64, 64, 128, 128), start=1):
+        x = layers.Conv2D(
+            scaled(filters, width), 4, 2, "same", use_bias=False, name=f"conv_{stage}"
+        )(x)
+        x = layers.BatchNormalization(name=f"norm_{stage}")(x)
+        x = layers.ReLU(name=f"relu_{stage}")(x)
+    return keras.Model(images, x, name=name)
+
+
+def densenet_encoder(image_shape, width=1.0, name="encoder"):
+    """A DenseNet-BC for digits, without its dense layer (Huang et al. 2017; Murez et al. 5.1).
+
+    The paper says only that its encoder "follows [11] with the final fully connected layer
+    removed". This project's choice: growth rate 12, four blocks of six bottleneck layers, halving
+    transitions, and a stem of stride 2, so that the features have the spatial size of the LeNet's.
+
+    Args:
+        image_shape: (H, W, C), with H and W multiples of 16.
+        width: factor on the growth rate.
+        name: name of the model.
+
+    Returns:
+        A `keras.Model`: (batch, H, W, C) in [-1, 1] → (batch, H/16, W/16, D).
+    """
+    growth = scaled(12, width)
+    images = _image_input(image_shape)
+    x = layers.Conv2D(2 * growth, 3, 2, "same", use_bias=False, name="stem")(images)
+    for block in range(1, 5):
+        for layer in range(1, 7):
+            prefix = f"block_{block}_layer_{layer}"
+            y = _norm_relu_conv(x, 4 * growth, 1, f"{prefix}_bottleneck")
+            y = _norm_relu_conv(y, growth, 3, f"{prefix}_conv")
+            x = layers.Concatenate(name=f"{prefix}_concat")([x, y])
+        if block < 4:
+            x = _norm_relu_conv(x, x.shape[-1] // 2, 1, f"transition_{block}")
+            x = layers.AveragePooling2D(2, name=f"transition_{block}_pool")(x)
+    x = layers.BatchNormalization(name="final_norm")(x)
+    x = layers.ReLU(name="final_relu")(x)
+    return keras.Model(images, x, name=name)
+
+
+ENCODERS = {"lenet": lenet_encoder, "densenet": densenet_encoder}
+
+
+def build_encoder(encoder, image_shape, width=1.0):
+    """The encoder that is asked for.
+
+    Args:
+        encoder: a name of `ENCODERS`, or a functional `keras.Model` of the user's own from images
+            of `image_shape` to a feature map of one sixteenth of their height and width.
+        image_shape: (H, W, C).
+        width: factor on the numbers of filters; only for an encoder given by name.
+
+    Raises:
+        InputError: the name is unknown, or the model's shapes do not fit.
+    """
+    if isinstance(encoder, dict):  # `encoder_config` of a model, read back from a file
+        encoder = keras.saving.deserialize_keras_object(encoder)
+    if isinstance(encoder, keras.Model):
+        expected_in = (None, *image_shape)
+        expected_out = (None, image_shape[0] // STRIDE, image_shape[1] // STRIDE)
+        if encoder.input_shape != expected_in or encoder.output_shape[:3] != expected_out:
+            raise InputError(
+                f"The encoder must map images {expected_in} to features "
+                f"({', '.join(map(str, expected_out))}, any depth). "
+                f"Received: {encoder.input_shape} → {encoder.output_shape}"
+            )
+        return encoder
+    if encoder not in ENCODERS:
+        raise InputError(
+            f"Unknown encoder {encoder!r}. Known are: {', '.join(sorted(ENCODERS))}; "
+            "or pass a functional keras.Model."
+        )
+    return ENCODERS[encoder](image_shape, width)
+
+
+def encoder_config(encoder):
+    """What `build_encoder` was given, in a form that can be written to a file."""
+    is_model = isinstance(encoder, keras.Model)
+    return keras.saving.serialize_keras_object(encoder) if is_model else encoder
+
+
+def second_encoder(encoder, sharing):
+    """The target encoder f_y that belongs to the source encoder f_x.
+
+    Where weights are not shared, they start out equal.
+
+    Args:
+        encoder: f_x, a functional `keras.Model`.
+        sharing: "all", "all_but_batch_norm" or "none".
+
+    Raises:
+        InputError: `sharing` is none of these.
+    """
+    if sharing not in SHARING:
+        raise InputError(
+            f"encoder_sharing must be one of {', '.join(SHARING)}. Received: {sharing!r}"
+        )
+    if sharing == "all":
+        return encoder
+
+    def clone_or_share(layer):
+        own = sharing == "none" or isinstance(layer, layers.BatchNormalization)
+        return layer.__class__.from_config(layer.get_config()) if own else layer
+
+    other = keras.models.clone_model(encoder, clone_function=clone_or_share)
+    other.name = f"{encoder.name}_target"
+    other.set_weights(encoder.get_weights())
+    return other
+
+
+def _image_input(image_shape):
+    if len(image_shape) != 3 or any(side % STRIDE for side in image_shape[:2]):
+        raise InputError(
+            f"These encoders halve an image four times, so its height and width must be multiples "
+            f"of {STRIDE}: expected (H, W, C) like (32, 32, 1). Received: {tuple(image_shape)}"
+        )
+    return keras.Input(image_shape, name="images")
+
+
+def _norm_relu_conv(x, filters, kernel, name):
+    x = layers.BatchNormalization(name=f"{name}_norm")(x)
+    x = layers.ReLU(name=f"{name}_relu")(x)
+    return layers.Conv2D(filters, kernel, padding="same", use_bias=False, name=name)(x)

@@ -1,0 +1,24 @@
+"""The few choices that every network of the package makes alike."""
+
+from keras import layers
+
+from keras_i2i.errors import InputError
+
+# Neither I2I-Adapt nor its re-implementation gives the slope; 0.2 is what DCGAN, CycleGAN and most
+# of the field use. This project's choice.
+LEAKY_SLOPE = 0.2
+
+
+def scaled(filters, width):
+    """Number of filters of a layer that has `filters` in the paper, in a network of that width."""
+    if not width > 0:
+        raise InputError(
+            f"A network's width is a positive factor on the paper's number of filters "
+            f"(1 is the paper's own, 0.25 a quarter of it). Received: width={width}"
+        )
+    return max(1, round(filters * width))
+
+
+def instance_norm(name=None):
+    """Instance normalization: every image and channel for itself (Ulyanov et al., 2016)."""
+    return layers.GroupNormalization(groups=-1, name=name)
