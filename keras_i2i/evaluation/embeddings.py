@@ -3,6 +3,7 @@
 import numpy as np
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
+from threadpoolctl import threadpool_limits
 
 
 def tsne(source: np.ndarray, target: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -25,12 +26,16 @@ def tsne(source: np.ndarray, target: np.ndarray, seed: int) -> tuple[np.ndarray,
     points = np.zeros((len(features), 2), "float32")
     if np.ptp(features, axis=0).any():
         features /= np.abs(features).max()  # Changes no map; keeps squared distances finite.
-        if min(features.shape) > 50:
-            features = PCA(50, random_state=seed).fit_transform(features)
-        # Starting from the principal components keeps the large-scale layout.
-        init = "pca" if min(features.shape) > 1 else "random"
-        perplexity = min(30.0, (len(features) - 1) / 3)
-        points = TSNE(init=init, perplexity=perplexity, random_state=seed).fit_transform(features)
+        # One thread: on cores that others use too, several wait for each other far longer than
+        # so few points take.
+        with threadpool_limits(1):
+            if min(features.shape) > 50:
+                features = PCA(50, random_state=seed).fit_transform(features)
+            # Starting from the principal components keeps the large-scale layout.
+            init = "pca" if min(features.shape) > 1 else "random"
+            perplexity = min(30.0, (len(features) - 1) / 3)
+            mapping = TSNE(init=init, perplexity=perplexity, random_state=seed)
+            points = mapping.fit_transform(features)
     return points[: len(source)], points[len(source) :]
 
 

@@ -1,7 +1,8 @@
 """One seed's models through every measure and picture; several seeds into one metrics.json."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from keras_i2i.evaluation import embeddings, figures, metrics
 from keras_i2i.evaluation.files import jsonable
 
 DIRECTIONS = {"source_to_target": ("source", "target"), "target_to_source": ("target", "source")}
+
+STAGES = {"source_only": "Before: source only", "adapted": "After: adapted"}
 
 POINTS_PER_DOMAIN = 500  # t-SNE is the slowest part of an evaluation.
 NEIGHBOUR_POOL = 5000
@@ -48,7 +51,7 @@ def evaluate(
     Args:
         models: "source_only" (no adaptation), "adapted", "target_only" (trained on target labels:
             the ceiling, and an independent reader of translations), each optional; "translator" if
-            it is not the adapted model that translates; any further classifier by a name of its own.
+            it is not the adapted model that translates; further classifiers by names of their own.
         source_test: labelled examples.
         target_test: labelled examples; the labels are for reporting only.
         source_train: where translations to the source look for their nearest neighbours.
@@ -61,124 +64,49 @@ def evaluate(
         seed_in_names: whether file names end in `_seed{seed}`, for runs of several seeds.
 
     Returns:
-        JSON-able: `seed`, `class_names`, `domain_names`, `models` (name → `target_test_accuracy`,
-        `source_test_accuracy`, `target_test_per_class`, `target_test_confusion`), `warnings` in
-        words, `figures` (name → path relative to `out_dir`) and, if something translates,
-        `translations` (direction → `reader`, `read_correctly`, `per_class`, `matrix`, `permuted`;
-        `checkerboard` and `diversity`, each beside the same of `…_real` images of the domain
-        translated to). Numbers that are not finite are None.
+        JSON-able: `seed`, `class_names` and `domain_names`; `models`, name → `finite` (whether its
+        logits are), `target_test_accuracy`, `source_test_accuracy`, `target_test_per_class`,
+        `target_test_confusion`; if something translates, `translations`, direction → `reader`,
+        `read_correctly`, `matrix`, `permuted` as in `metrics.keeps_class`, and `checkerboard` and
+        `diversity`, each beside the same of `…_real` images of the domain translated to;
+        `figures`, name → path relative to `out_dir`; `warnings`, in words. Numbers that are not
+        finite are None.
 
     Raises:
         InputError: no models, test examples without labels, or labels without a class name.
     """
     tests = {"source": source_test, "target": target_test}
     _check(models, tests, class_names)
-    inputs = _Inputs(tests)
-    suffix = f"_seed{seed}" if seed_in_names else ""
-    drawn: dict[str, str] = {}
-
-    def draw(name: str, function, *args, **kwargs) -> None:
-        path = function(*args, path=Path(out_dir, "figures", f"{name}{suffix}.png"), **kwargs)
-        drawn[name] = path.relative_to(out_dir).as_posix()
-
+    context = _Context(
+        tests=tests,
+        trains={"source": source_train, "target": target_train},
+        class_names=list(class_names),
+        domain_names=tuple(domain_names),
+        seed=seed,
+        out_dir=Path(out_dir),
+        suffix=f"_seed{seed}" if seed_in_names else "",
+    )
+    classifiers = {
+        name: model for name, model in models.items() if getattr(model, "can_classify", True)
+    }
     result: dict[str, Any] = {
         "seed": seed,
-        "class_names": list(class_names),
-        "domain_names": list(domain_names),
-        "models": {
-            name: _score(model, inputs, len(class_names))
-            for name, model in models.items()
-            if _classifies(model)
-        },
+        "class_names": context.class_names,
+        "domain_names": context.domain_names,
+        "models": {name: _score(model, context) for name, model in classifiers.items()},
     }
-
     translator = models.get("translator", models.get("adapted"))
     if getattr(translator, "can_translate", False):
-        result["translations"] = {}
-        for direction, (origin, destination) in DIRECTIONS.items():
-            images = inputs[origin, translator]
-            translated = _finite(translator.translate(images, direction))
-            reading = _read(models, translated, tests[origin].labels, destination, class_names)
-            real = inputs[destination, translator]
-            result["translations"][direction] = reading | {
-                "checkerboard": metrics.checkerboard(translated),
-                "checkerboard_real": metrics.checkerboard(real),
-                "diversity": metrics.diversity(translated, tests[origin].labels),
-                "diversity_real": metrics.diversity(real, tests[destination].labels),
-            }
-
-            shown = _one_per_class(tests[origin].labels)
-            names = [class_names[label] for label in tests[origin].labels[shown]]
-            title = " → ".join(domain_names[:: 1 if origin == "source" else -1])
-            draw(
-                f"translation_{direction}",
-                figures.image_grid,
-                _translation_rows(translator, images[shown], translated[shown], direction),
-                names,
-                title,
-                notes=_notes(models, translated[shown], names, destination, class_names),
-            )
-            train = source_train if destination == "source" else target_train
-            draw(
-                f"neighbours_{direction}",
-                figures.image_grid,
-                _neighbour_rows(translated[shown], train, translator.image_shape, seed),
-                names,
-                f"{title}: nearest real images",
-            )
-
-    scores = result["models"]
-    stages = {"source_only": "Source only", "adapted": "Adapted"}
-    present = [name for name in stages if name in scores]
-    if present:
-        draw(
-            "confusion",
-            figures.confusions,
-            {
-                f"{stages[name]}: {100 * scores[name]['target_test_accuracy']:.1f} %": scores[name][
-                    "target_test_confusion"
-                ]
-                for name in present
-            },
-            class_names,
-        )
-    if scores:
-        draw(
-            "per_class",
-            figures.per_class,
-            {name: score["target_test_per_class"] for name, score in scores.items()},
-            class_names,
-        )
-    present = [name for name in stages if hasattr(models.get(name), "embed")]
-    if present:
-        chosen = {
-            domain: embeddings.sample(len(test.images), POINTS_PER_DOMAIN, seed)
-            for domain, test in tests.items()
+        result["translations"] = {
+            direction: _translate(translator, classifiers, direction, context)
+            for direction in DIRECTIONS
         }
-        draw(
-            "tsne",
-            figures.tsne_maps,
-            {
-                stages[name]: embeddings.tsne(
-                    *(
-                        models[name].embed(inputs[domain, models[name]][indices], domain=domain)
-                        for domain, indices in chosen.items()
-                    ),
-                    seed=seed,
-                )
-                for name in present
-            },
-            *(test.labels[chosen[domain]] for domain, test in tests.items()),
-            class_names,
-            domain_names,
-        )
+    _draw_scores(result["models"], context)
+    _draw_features(models, context)
     if history is not None and len(history) > 1:  # One epoch is a point, not a curve.
-        draw("training", figures.training_curves, history)
-
-    result["figures"] = drawn
+        context.draw("training", figures.training_curves, history)
+    result["figures"] = context.figures
     result["warnings"] = _warnings(result)
-    for score in scores.values():
-        del score["finite"]
     return jsonable(result)
 
 
@@ -260,6 +188,34 @@ class _Inputs:
         return self._made[key]
 
 
+@dataclass
+class _Context:
+    """What every step of one evaluation works with."""
+
+    tests: Mapping[str, Examples]
+    trains: Mapping[str, Examples]
+    class_names: list[str]
+    domain_names: tuple[str, str]
+    seed: int
+    out_dir: Path
+    suffix: str
+    figures: dict[str, str] = field(default_factory=dict)
+    _prepared: dict[tuple, np.ndarray] = field(default_factory=dict)
+
+    def images(self, domain: str, model: Any) -> np.ndarray:
+        """A domain's test images as a model wants them, made once for each image shape."""
+        key = domain, tuple(model.image_shape)
+        if key not in self._prepared:
+            self._prepared[key] = _prepare(self.tests[domain].images, key[1])
+        return self._prepared[key]
+
+    def draw(self, name: str, function: Callable[..., Path], *args, **kwargs) -> None:
+        """Draws a figure under a name of its own."""
+        path = self.out_dir / "figures" / f"{name}{self.suffix}.png"
+        function(*args, path=path, **kwargs)
+        self.figures[name] = path.relative_to(self.out_dir).as_posix()
+
+
 def _check(
     models: Mapping[str, Any], tests: Mapping[str, Examples], class_names: Sequence[str]
 ) -> None:
@@ -278,8 +234,8 @@ def _check(
             )
 
 
-def _classifies(model: Any) -> bool:
-    return getattr(model, "can_classify", True)
+def _prepare(images: np.ndarray, image_shape: Sequence[int]) -> np.ndarray:
+    return np.asarray(preprocess(images, image_shape))
 
 
 def _finite(images: np.ndarray) -> np.ndarray:
@@ -287,13 +243,15 @@ def _finite(images: np.ndarray) -> np.ndarray:
     return np.clip(np.nan_to_num(images), -1, 1)
 
 
-def _score(model: Any, inputs: _Inputs, num_classes: int) -> dict[str, Any]:
+def _score(model: Any, context: _Context) -> dict[str, Any]:
     logits = {
-        domain: model.classify(inputs[domain, model], domain=domain) for domain in inputs.tests
+        domain: model.classify(context.images(domain, model), domain=domain)
+        for domain in context.tests
     }
     predictions = {domain: values.argmax(axis=-1) for domain, values in logits.items()}
-    labels = {domain: test.labels for domain, test in inputs.tests.items()}
+    labels = {domain: test.labels for domain, test in context.tests.items()}
     target = labels["target"], predictions["target"]
+    num_classes = len(context.class_names)
     return {
         "target_test_accuracy": metrics.accuracy(*target),
         "source_test_accuracy": metrics.accuracy(labels["source"], predictions["source"]),
@@ -303,85 +261,113 @@ def _score(model: Any, inputs: _Inputs, num_classes: int) -> dict[str, Any]:
     }
 
 
-def _reader(models: Mapping[str, Any], domain: str) -> str | None:
-    """Who reads translations to `domain`: a model trained on its real labels, or the adapted one."""
+def _translate(
+    translator: Any, classifiers: Mapping[str, Any], direction: str, context: _Context
+) -> dict[str, Any]:
+    """Measures and draws the translations of all test images in one direction."""
+    origin, destination = DIRECTIONS[direction]
+    images, labels = context.images(origin, translator), context.tests[origin].labels
+    real, real_labels = context.images(destination, translator), context.tests[destination].labels
+    class_names = context.class_names
+    translated = _finite(translator.translate(images, direction))
+    measured = {
+        "reader": None,
+        "read_correctly": None,
+        "permuted": [],
+        "checkerboard": metrics.checkerboard(translated),
+        "checkerboard_real": metrics.checkerboard(real),
+        "diversity": metrics.diversity(translated, labels),
+        "diversity_real": metrics.diversity(real, real_labels),
+    }
+
+    shown = np.unique(labels, return_index=True)[1][:GRID_COLUMNS]  # One of each class.
+    names = [class_names[label] for label in labels[shown]]
+    notes = {}
+    reader = _reader(classifiers, destination)
+    if reader is not None:
+        read_as = _read(classifiers[reader], translated, destination)
+        reading = metrics.keeps_class(labels, read_as, len(class_names))
+        measured |= {
+            "reader": reader,
+            "read_correctly": reading.accuracy,
+            "matrix": reading.matrix,
+            "permuted": [permutation._asdict() for permutation in reading.permuted],
+        }
+        notes["translated"] = [
+            (f"read as {class_names[read]}", read == label)
+            for read, label in zip(read_as[shown], labels[shown], strict=True)
+        ]
+
+    way = " → ".join(context.domain_names[:: 1 if origin == "source" else -1])
+    rows = {
+        "input": images[shown],
+        "translated": translated[shown],
+        "reconstructed": translator.reconstruct(images[shown], domain=origin),
+        "and back": translator.translate(translated[shown], f"{destination}_to_{origin}"),
+    }
+    rows = {name: to_uint8(_finite(row)) for name, row in rows.items()}
+    context.draw(f"translation_{direction}", figures.image_grid, rows, names, way, notes)
+
+    pool = context.trains[destination].images
+    pool = pool[embeddings.sample(len(pool), NEIGHBOUR_POOL, context.seed)]
+    pool = _prepare(pool, translated.shape[1:])
+    neighbours, _ = metrics.nearest_neighbours(translated[shown], pool, min(3, len(pool)))
+    rows = {"translated": rows["translated"]}
+    for name, column in zip(("nearest", "second", "third"), neighbours.T, strict=False):
+        rows[name] = to_uint8(pool[column])
+    title = f"{way}: nearest real images"
+    context.draw(f"neighbours_{direction}", figures.image_grid, rows, names, title)
+    return measured
+
+
+def _reader(classifiers: Mapping[str, Any], domain: str) -> str | None:
+    """Who reads translations to `domain`: preferably a model trained on that domain's labels."""
     for name in ("target_only" if domain == "target" else "source_only", "adapted"):
-        if name in models and _classifies(models[name]):
+        if name in classifiers:
             return name
     return None
 
 
-def _predict(model: Any, images: np.ndarray, domain: str) -> np.ndarray:
+def _read(model: Any, images: np.ndarray, domain: str) -> np.ndarray:
     """Classes of images in [-1, 1] that another model, perhaps of another size, has made."""
     if images.shape[1:] != tuple(model.image_shape):
-        images = preprocess(to_uint8(images), model.image_shape)
+        images = _prepare(to_uint8(images), model.image_shape)
     return model.classify(images, domain=domain).argmax(axis=-1)
 
 
-def _read(
-    models: Mapping[str, Any],
-    translated: np.ndarray,
-    labels: np.ndarray,
-    domain: str,
-    class_names: Sequence[str],
-) -> dict[str, Any]:
-    reader = _reader(models, domain)
-    if reader is None:
-        return {"reader": None, "read_correctly": None, "per_class": [], "matrix": [], "permuted": []}
-    read_as = _predict(models[reader], translated, domain)
-    reading = metrics.keeps_class(labels, read_as, len(class_names))
-    return {
-        "reader": reader,
-        "read_correctly": reading.accuracy,
-        "per_class": metrics.per_class_accuracy(labels, read_as, len(class_names)),
-        "matrix": reading.matrix,
-        "permuted": [permutation._asdict() for permutation in reading.permuted],
+def _draw_scores(scores: Mapping[str, Mapping[str, Any]], context: _Context) -> None:
+    matrices = {
+        f"{title}: {_percent(scores[name]['target_test_accuracy'])}": (
+            scores[name]["target_test_confusion"]
+        )
+        for name, title in STAGES.items()
+        if name in scores
     }
+    if matrices:
+        context.draw("confusion", figures.confusions, matrices, context.class_names)
+    if scores:
+        per_class = {name: score["target_test_per_class"] for name, score in scores.items()}
+        context.draw("per_class", figures.per_class, per_class, context.class_names)
 
 
-def _one_per_class(labels: np.ndarray) -> np.ndarray:
-    """Indices of the first image of each class, of as many classes as a grid has columns."""
-    return np.unique(labels, return_index=True)[1][:GRID_COLUMNS]
-
-
-def _translation_rows(
-    translator: Any, images: np.ndarray, translated: np.ndarray, direction: str
-) -> dict[str, np.ndarray]:
-    origin, destination = DIRECTIONS[direction]
-    rows = {
-        "input": images,
-        "translated": translated,
-        "reconstructed": translator.reconstruct(images, domain=origin),
-        "and back": translator.translate(translated, f"{destination}_to_{origin}"),
+def _draw_features(models: Mapping[str, Any], context: _Context) -> None:
+    chosen = {
+        domain: embeddings.sample(len(test.images), POINTS_PER_DOMAIN, context.seed)
+        for domain, test in context.tests.items()
     }
-    return {name: to_uint8(_finite(row)) for name, row in rows.items()}
-
-
-def _notes(
-    models: Mapping[str, Any],
-    translated: np.ndarray,
-    names: Sequence[str],
-    domain: str,
-    class_names: Sequence[str],
-) -> dict[str, list[tuple[str, bool]]]:
-    reader = _reader(models, domain)
-    if reader is None:
-        return {}
-    read_as = [class_names[label] for label in _predict(models[reader], translated, domain)]
-    pairs = zip(read_as, names, strict=True)
-    return {"translated": [(f"read as {read}", read == name) for read, name in pairs]}
-
-
-def _neighbour_rows(
-    translated: np.ndarray, train: Examples, image_shape: Sequence[int], seed: int
-) -> dict[str, np.ndarray]:
-    pool = train.images[embeddings.sample(len(train.images), NEIGHBOUR_POOL, seed)]
-    pool = preprocess(pool, image_shape)
-    count = min(3, len(pool))
-    indices, _ = metrics.nearest_neighbours(translated, pool, count)
-    rows = {"translated": translated}
-    rows |= zip(("nearest", "second", "third"), pool[indices.T], strict=False)
-    return {name: to_uint8(row) for name, row in rows.items()}
+    maps = {}
+    for name, title in STAGES.items():
+        if hasattr(models.get(name), "embed"):
+            model = models[name]
+            source, target = (
+                model.embed(context.images(domain, model)[indices], domain=domain)
+                for domain, indices in chosen.items()
+            )
+            maps[title] = embeddings.tsne(source, target, context.seed)
+    if maps:
+        labels = [test.labels[chosen[domain]] for domain, test in context.tests.items()]
+        names = context.class_names, context.domain_names
+        context.draw("tsne", figures.tsne_maps, maps, *labels, *names)
 
 
 def _warnings(result: Mapping[str, Any]) -> list[str]:
@@ -410,12 +396,13 @@ def _warnings(result: Mapping[str, Any]) -> list[str]:
     for direction, measured in result.get("translations", {}).items():
         origin, destination = (names[domain] for domain in DIRECTIONS[direction])
         way = f"from {origin} to {destination}"
-        for permuted in measured["permuted"]:
-            found.append(
-                f"Translation {way} changes the class: {_percent(permuted['share'])} of the images "
-                f"of class {classes[permuted['label']]} are read as "
-                f"{classes[permuted['read_as']]} afterwards."
+        if measured["permuted"]:
+            changes = ", ".join(
+                f"{classes[change['label']]} is read as {classes[change['read_as']]} "
+                f"({_percent(change['share'])})"
+                for change in measured["permuted"]
             )
+            found.append(f"Translation {way} changes the class: afterwards {changes}.")
         if measured["checkerboard"] > measured["checkerboard_real"] + VISIBLE_LATTICE:
             found.append(
                 f"Translations {way} carry a regular lattice of spots: it makes up "

@@ -17,7 +17,8 @@ def write_text(path: str | os.PathLike, text: str) -> Path:
     # In the same folder: a rename is atomic only within one file system.
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
-        with open(handle, "w", encoding="utf-8", newline="") as file:
+        # Names of files need not be valid text; surrogateescape gives back their own bytes.
+        with open(handle, "w", encoding="utf-8", errors="surrogateescape", newline="") as file:
             file.write(text)
         os.chmod(temporary, 0o644)  # mkstemp's 0600 would hide the report from colleagues.
         os.replace(temporary, path)

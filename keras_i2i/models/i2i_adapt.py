@@ -19,11 +19,11 @@ With encoders f, decoders g, a task head h and discriminators d,
     learn to map the target images to the same distribution as the source images, not vice versa"),
     and Q_trc moves only the second encoding, f_y and h, so that no decoder smuggles the label.
 
-    symbol      variable                          |  symbol      variable
-    x, y        batch["source"], batch["target"]  |  g_x, g_y    decoder_trunk, then source_branch or
-    c           batch["source_labels"]            |              target_branch
-    f_x, f_y    source_encoder, target_encoder    |  d_z         discriminators["feature"]
-    h           head                              |  d_x, d_y    discriminators["source"], ["target"]
+    symbol      variable                            symbol      variable
+    x, y        batch["source"], batch["target"]    g_x         decoder_trunk, then source_branch
+    c           batch["source_labels"]              g_y         decoder_trunk, then target_branch
+    f_x, f_y    source_encoder, target_encoder      d_z         discriminators["feature"]
+    h           head                                d_x, d_y    discriminators["source"], ["target"]
 
 Not in the paper, weight 0 unless asked for: `information`, information maximization on h(f_y(y))
 (Hu et al. 2017), and `target_task`, Q_c on the few target images that have labels, to which the
@@ -70,6 +70,7 @@ PRESETS = {
 }  # fmt: skip
 
 DIRECTIONS = ("source_to_target", "target_to_source")
+
 
 @keras.saving.register_keras_serializable("keras_i2i")
 class I2IAdapt(AdversarialModel):
@@ -205,7 +206,7 @@ class I2IAdapt(AdversarialModel):
         super().compile(optimizer, discriminator_optimizer, **kwargs)
 
     def forward(self, batch):
-        """z = f(·) of both domains and, where a term needs them, all that the decoders make."""
+        """Z = f(·) of both domains and, where a term needs them, all that the decoders make."""
         x, y = batch["source"], batch["target"]
         out = {}
         if self._any("target_task"):
@@ -400,9 +401,7 @@ class I2IAdapt(AdversarialModel):
         encoder = self.encoder_of(domain)
         branch = getattr(self, f"{other}_branch")
         self.needs(branch, "translate" if domain != other else "reconstruct")
-        return self.infer(
-            f"{domain}_to_{other}", lambda x: branch(self.decoder_trunk(encoder(x))), images
-        )
+        return self.infer(lambda x: branch(self.decoder_trunk(encoder(x))), images)
 
 
 def _checked_weights(weights):

@@ -2,7 +2,6 @@
 
 import keras
 import numpy as np
-import tensorflow as tf
 from keras import ops
 
 from keras_i2i.errors import InputError
@@ -28,7 +27,6 @@ class ImageModel(keras.Model):
     def __init__(self, image_shape, **kwargs):
         super().__init__(**kwargs)
         self.image_shape = tuple(image_shape)
-        self._traced = {}
 
     def encoder_of(self, domain):
         """The encoder of "source" or "target" images."""
@@ -72,12 +70,12 @@ class ImageModel(keras.Model):
         """Logits (n, num_classes) of images (n, H, W, C) in [-1, 1] of that domain."""
         self.needs(self.head, "classify")
         encoder = self.encoder_of(domain)
-        return self.infer(f"classify_{domain}", lambda x: self.head(encoder(x)), images)
+        return self.infer(lambda x: self.head(encoder(x)), images)
 
     def embed(self, images, domain="target"):
         """Features of Z, flattened to (n, d), of images (n, H, W, C) in [-1, 1] of that domain."""
         encoder = self.encoder_of(domain)
-        features = self.infer(f"embed_{domain}", lambda x: encoder(x), images)
+        features = self.infer(encoder, images)
         return features.reshape(len(features), -1)
 
     def get_config(self):
@@ -98,11 +96,10 @@ class ImageModel(keras.Model):
                 "none was built. Give a term that does a weight."
             )
 
-    def infer(self, name, function, images, batch_size=256):
-        """Runs a graph over many images, a batch at a time.
+    def infer(self, function, images, batch_size=256):
+        """Runs a function over many images, a batch at a time.
 
         Args:
-            name: what to remember the traced function under.
             function: from a tensor (batch, H, W, C) to a tensor (batch, ...).
             images: array (n, H, W, C) in [-1, 1], n ≥ 1.
             batch_size: how many to compute at once.
@@ -126,10 +123,7 @@ class ImageModel(keras.Model):
                 "Expected floating-point images in [-1, 1]; `keras_i2i.data.preprocess` makes them "
                 f"from uint8. Received: {images.dtype} in [{low}, {high}]"
             )
-        if name not in self._traced:
-            signature = tf.TensorSpec((None, *self.image_shape), tf.float32)
-            self._traced[name] = tf.function(function, input_signature=[signature])
         images = images.astype("float32", copy=False)
         starts = range(0, len(images), batch_size)
-        parts = [self._traced[name](images[start : start + batch_size]) for start in starts]
+        parts = [function(images[start : start + batch_size]) for start in starts]
         return np.concatenate([ops.convert_to_numpy(part) for part in parts])

@@ -7,7 +7,7 @@ features of both domains pass the trunk once.
 import keras
 from keras import layers
 
-from keras_i2i.networks.layers import scaled
+from keras_i2i.networks.layers import batch_norm, scaled
 
 
 def decoder_trunk(feature_shape, width=1.0, name="decoder_trunk"):
@@ -55,5 +55,5 @@ def decoder_branch(trunk_shape, channels, width=1.0, name="decoder_branch"):
 
 def _up(x, filters, stage):
     x = layers.Conv2DTranspose(filters, 4, 2, "same", use_bias=False, name=f"conv_{stage}")(x)
-    x = layers.BatchNormalization(name=f"norm_{stage}")(x)
+    x = batch_norm(f"norm_{stage}")(x)
     return layers.ReLU(name=f"relu_{stage}")(x)

@@ -8,7 +8,7 @@ import keras
 from keras import layers
 
 from keras_i2i.errors import InputError
-from keras_i2i.networks.layers import scaled
+from keras_i2i.networks.layers import batch_norm, scaled
 
 # How the source encoder f_x and the target encoder f_y relate. I2I-Adapt shares all weights, ADDA
 # none. In between lie batch norms of one's own (Li et al., 2016, "Revisiting batch normalization
@@ -38,7 +38,7 @@ def lenet_encoder(image_shape, width=1.0, name="encoder"):
         x = layers.Conv2D(
             scaled(filters, width), 4, 2, "same", use_bias=False, name=f"conv_{stage}"
         )(x)
-        x = layers.BatchNormalization(name=f"norm_{stage}")(x)
+        x = batch_norm(f"norm_{stage}")(x)
         x = layers.ReLU(name=f"relu_{stage}")(x)
     return keras.Model(images, x, name=name)
 
@@ -70,7 +70,7 @@ def densenet_encoder(image_shape, width=1.0, name="encoder"):
         if block < 4:
             x = _norm_relu_conv(x, x.shape[-1] // 2, 1, f"transition_{block}")
             x = layers.AveragePooling2D(2, name=f"transition_{block}_pool")(x)
-    x = layers.BatchNormalization(name="final_norm")(x)
+    x = batch_norm("final_norm")(x)
     x = layers.ReLU(name="final_relu")(x)
     return keras.Model(images, x, name=name)
 
@@ -155,6 +155,6 @@ def _image_input(image_shape):
 
 
 def _norm_relu_conv(x, filters, kernel, name):
-    x = layers.BatchNormalization(name=f"{name}_norm")(x)
+    x = batch_norm(f"{name}_norm")(x)
     x = layers.ReLU(name=f"{name}_relu")(x)
     return layers.Conv2D(filters, kernel, padding="same", use_bias=False, name=name)(x)

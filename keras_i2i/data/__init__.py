@@ -1,0 +1,153 @@
+"""Domains by name. A new domain is one file and one line here."""
+
+from __future__ import annotations
+
+import difflib
+import os
+
+import numpy as np
+
+from keras_i2i.data.augmentation import Augmentation
+from keras_i2i.data.batches import evaluation_batches, labelled_batches, unpaired_batches
+from keras_i2i.data.domain import SPLITS, Domain, Examples
+from keras_i2i.data.handwritten_digits import HANDWRITTEN_DIGITS
+from keras_i2i.data.mnist import MNIST
+from keras_i2i.data.mnist_m import MNIST_M
+from keras_i2i.data.preprocessing import preprocess, to_uint8
+from keras_i2i.data.printed_digits import PRINTED_DIGITS
+from keras_i2i.data.svhn import SVHN
+from keras_i2i.data.usps import USPS
+from keras_i2i.errors import InputError
+
+__all__ = [
+    "DOMAINS",
+    "SPLITS",
+    "Augmentation",
+    "Domain",
+    "Examples",
+    "check_same_classes",
+    "evaluation_batches",
+    "get_domain",
+    "labelled_batches",
+    "load",
+    "load_few_labelled",
+    "load_unlabelled",
+    "preprocess",
+    "to_uint8",
+    "unpaired_batches",
+]
+
+DOMAINS: dict[str, Domain] = {
+    domain.name: domain
+    for domain in (
+        PRINTED_DIGITS,
+        HANDWRITTEN_DIGITS,
+        MNIST,
+        USPS,
+        SVHN,
+        MNIST_M,
+    )
+}
+
+
+def get_domain(name: str) -> Domain:
+    """Returns the domain called `name`.
+
+    Raises:
+        InputError: there is none of that name.
+    """
+    if name in DOMAINS:
+        return DOMAINS[name]
+    similar = difflib.get_close_matches(str(name), DOMAINS, n=1)
+    hint = f" Did you mean {similar[0]}?" if similar else ""
+    raise InputError(f"Got domain {name!r}; expected one of {', '.join(DOMAINS)}.{hint}")
+
+
+def load(
+    name: str,
+    split: str,
+    *,
+    data_dir: str | os.PathLike | None = None,
+    size: int | None = None,
+    validation_size: int | None = None,
+) -> Examples:
+    """Reads one split of a domain with its labels; see `Domain.load`."""
+    return get_domain(name).load(
+        split, data_dir=data_dir, size=size, validation_size=validation_size
+    )
+
+
+def load_unlabelled(
+    name: str,
+    split: str,
+    *,
+    data_dir: str | os.PathLike | None = None,
+    size: int | None = None,
+    validation_size: int | None = None,
+) -> Examples:
+    """Reads one split of a domain without its labels.
+
+    The only way training code reads a target domain's training images: the labels are gone
+    before anything else sees them.
+    """
+    return load(
+        name, split, data_dir=data_dir, size=size, validation_size=validation_size
+    ).without_labels()
+
+
+def load_few_labelled(
+    name: str,
+    per_class: int,
+    *,
+    seed: int,
+    data_dir: str | os.PathLike | None = None,
+    size: int | None = None,
+    validation_size: int | None = None,
+) -> Examples:
+    """Draws `per_class` labelled training examples of every class.
+
+    With the same seed a smaller draw is part of a larger one, so that a curve over `per_class`
+    compares like with like.
+
+    Returns:
+        `per_class` x number of classes examples, sorted by label.
+
+    Raises:
+        InputError: a class has fewer than `per_class` training examples.
+    """
+    domain = get_domain(name)
+    examples = domain.load("train", data_dir=data_dir, size=size, validation_size=validation_size)
+    if per_class < 1:
+        raise InputError(f"Got {per_class} labelled examples per class; expected at least 1.")
+    mixed = np.random.default_rng(seed).permutation(len(examples))
+    chosen = []
+    for label, class_name in enumerate(domain.class_names):
+        of_class = mixed[examples.labels[mixed] == label]
+        if len(of_class) < per_class:
+            raise InputError(
+                f"Got {per_class} labelled examples per class; {name} has only {len(of_class)} "
+                f"training examples of class {class_name!r}. Ask for fewer, or raise its size."
+            )
+        chosen.append(of_class[:per_class])
+    return examples[np.concatenate(chosen)]
+
+
+def check_same_classes(source: str, target: str) -> None:
+    """Checks that two domains, given by name, have the same classes in the same order.
+
+    Raises:
+        InputError: they have not; the message names the classes found on one side only.
+    """
+    classes = {name: get_domain(name).class_names for name in (source, target)}
+    if classes[source] == classes[target]:
+        return
+    only = {
+        name: [c for c in classes[name] if c not in classes[other]]
+        for name, other in ((source, target), (target, source))
+    }
+    differences = [f"only in {name}: {', '.join(names)}" for name, names in only.items() if names]
+    raise InputError(
+        f"{source} and {target} need the same classes in the same order, but "
+        + ("; ".join(differences) or "their order differs")
+        + ". Choose two domains that share their classes."
+    )

@@ -1,0 +1,96 @@
+"""Random rotation, scale and translation: one affine map per image."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import tensorflow as tf
+
+from keras_i2i.errors import InputError
+
+
+@dataclasses.dataclass(frozen=True)
+class Augmentation:
+    """Moves every image of a batch by an affine map of its own.
+
+    There are no flips: a mirrored digit is no digit.
+
+    Attributes:
+        rotation: in degrees; an image is turned about its center by uniform(-rotation, rotation).
+        scale: an image is scaled about its center by uniform(1 - scale, 1 + scale).
+        translation: an image is shifted along each side by uniform(-translation, translation)
+            times the side.
+    """
+
+    rotation: float = 0.0
+    scale: float = 0.0
+    translation: float = 0.0
+
+    def __post_init__(self):
+        if not (self.rotation >= 0 and 0 <= self.scale < 1 and self.translation >= 0):
+            raise InputError(
+                f"Got {self}; expected rotation and translation of at least 0, and scale of at "
+                "least 0 and below 1."
+            )
+
+    def __call__(self, images, seed) -> tf.Tensor:
+        """Returns the images, moved.
+
+        Stateless: the result depends on `images` and `seed` alone, so a new batch needs a new
+        seed. Pixels in between are interpolated bilinearly; where the map reaches beyond an
+        image, its edge pixels are repeated, so no value leaves the images' range.
+
+        Args:
+            images: float, shape (batch, height, width, channels).
+            seed: integers, shape (2,).
+
+        Returns:
+            Same shape and type; the images themselves where there is nothing to do.
+        """
+        if self == Augmentation():
+            return images
+        height, width = images.shape[1:3]
+        random = tf.random.stateless_uniform((4, tf.shape(images)[0]), seed, -1.0, 1.0)
+        return transform(
+            images,
+            rotation=self.rotation * random[0],
+            scale=1.0 + self.scale * random[1],
+            shift_x=self.translation * width * random[2],
+            shift_y=self.translation * height * random[3],
+        )
+
+
+def transform(images, *, rotation, scale, shift_x, shift_y) -> tf.Tensor:
+    """Turns and scales images about their centers, then shifts them.
+
+    Args:
+        images: float, shape (batch, height, width, channels).
+        rotation: shape (batch,), in degrees, counterclockwise.
+        scale: shape (batch,), factors.
+        shift_x: shape (batch,), in pixels to the right.
+        shift_y: shape (batch,), in pixels down.
+
+    Returns:
+        Same shape and type as `images`.
+    """
+    height, width = images.shape[1:3]
+    center_x, center_y = (width - 1) / 2, (height - 1) / 2
+    # The op asks, for each pixel (x, y) of the result, where it comes from:
+    #   x0 = a x + b y + c,  y0 = -b x + a y + d,
+    # the inverse rotation and scale of the offset from the shifted center.
+    angle = rotation * (math.pi / 180)
+    a, b = tf.cos(angle) / scale, -tf.sin(angle) / scale
+    from_x, from_y = center_x + shift_x, center_y + shift_y
+    c = center_x - (a * from_x + b * from_y)
+    d = center_y - (-b * from_x + a * from_y)
+    zero = tf.zeros_like(a)
+    moved = tf.raw_ops.ImageProjectiveTransformV3(
+        images=images,
+        transforms=tf.stack([a, b, c, -b, a, d, zero, zero], axis=1),
+        output_shape=(height, width),
+        fill_value=0.0,
+        interpolation="BILINEAR",
+        fill_mode="NEAREST",
+    )
+    return tf.ensure_shape(moved, images.shape)

@@ -1,0 +1,175 @@
+"""What happens around training: checkpoints, the log, image grids, the progress line."""
+
+import json
+import sys
+import time
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_i2i import data
+from keras_i2i.training.run_directory import write_atomically
+
+
+class Checkpoint(keras.callbacks.Callback):
+    """Saves all that training needs to go on, at the end of every epoch, and restores it.
+
+    That is every variable of the model (the random generators' states among them) and of both
+    optimizers. The data needs none: a batch is a function of the seed and the step's number.
+
+    `tf.train.CheckpointManager` writes a checkpoint's files first and then, atomically, the file
+    that names it as the latest.
+
+    Args:
+        folder: where to.
+        model: a compiled `AdversarialModel`.
+        keep: how many to keep.
+    """
+
+    def __init__(self, folder, model, keep):
+        super().__init__()
+        variables = [
+            *model.variables,
+            *model.optimizer.variables,
+            *model.discriminator_optimizer.variables,
+        ]
+        self._epoch = tf.Variable(0, dtype=tf.int64)
+        checkpoint = tf.train.Checkpoint(
+            variables=[variable.value for variable in variables], epoch=self._epoch
+        )
+        self._manager = tf.train.CheckpointManager(checkpoint, str(folder), max_to_keep=keep)
+        self._checkpoint = checkpoint
+
+    def restore(self):
+        """Restores the latest checkpoint, if there is one; returns the epochs that it has seen."""
+        if self._manager.latest_checkpoint:
+            self._checkpoint.restore(self._manager.latest_checkpoint).assert_consumed()
+        return int(self._epoch.numpy())
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Saves."""
+        self._epoch.assign(epoch + 1)
+        self._manager.save(checkpoint_number=epoch + 1)
+
+
+class History(keras.callbacks.Callback):
+    """Adds accuracies to each epoch's log and writes all of it as JSON.
+
+    Put it before the other callbacks: they see what it adds.
+
+    Args:
+        path: file, a list with one object for each epoch.
+        epochs: epochs that are already behind; what the file has beyond them is dropped.
+        accuracies: dict, name → (domain, images, labels). `source_validation_accuracy` needs no
+            target label. Target accuracy is for the reader's eyes: nothing here acts on it.
+    """
+
+    def __init__(self, path, epochs, accuracies):
+        super().__init__()
+        self.path = path
+        self.entries = json.loads(path.read_text())[:epochs] if epochs and path.exists() else []
+        self.accuracies = accuracies
+        self._before = self.entries[-1]["seconds"] if self.entries else 0.0
+
+    def on_train_begin(self, logs=None):
+        """Starts the clock."""
+        self._started = time.monotonic()
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Measures and writes."""
+        for name, (domain, images, labels) in self.accuracies.items():
+            logs[name] = float(np.mean(self.model.classify(images, domain).argmax(-1) == labels))
+        entry = {
+            "step": int(self.model.optimizer.iterations.numpy()),
+            "seconds": round(self._before + time.monotonic() - self._started, 1),
+        }
+        entry |= {name: float(value) for name, value in logs.items()}
+        self.entries.append(entry)
+        write_atomically(self.path, json.dumps(self.entries, indent=1))
+
+
+class ImageGrid(keras.callbacks.Callback):
+    """Shows fixed images and what the decoders make of them in TensorBoard.
+
+    Columns are images; rows are source, source → target, target, target → source.
+
+    Args:
+        folder: of the TensorBoard events.
+        source: source images (n, H, W, C) in [-1, 1].
+        target: target images, the same shape.
+    """
+
+    def __init__(self, folder, source, target):
+        super().__init__()
+        self.writer = tf.summary.create_file_writer(str(folder))
+        self.source, self.target = source, target
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Draws the grid."""
+        rows = [
+            self.source,
+            self.model.translate(self.source, "source_to_target"),
+            self.target,
+            self.model.translate(self.target, "target_to_source"),
+        ]
+        grid = np.concatenate([np.concatenate(list(row), axis=1) for row in rows], axis=0)
+        with self.writer.as_default(epoch):
+            tf.summary.image("translations", np.asarray(data.to_uint8(grid))[None])
+
+    def on_train_end(self, logs=None):
+        """Closes the file."""
+        self.writer.close()
+
+
+class Progress(keras.callbacks.Callback):
+    """One line for the whole run: bar, steps, time left, losses; a line an epoch if not a terminal.
+
+    Args:
+        title: what is being trained.
+        steps: all its steps.
+        steps_per_epoch: steps of an epoch.
+        stream: where to write.
+    """
+
+    WIDTH = 24
+
+    def __init__(self, title, steps, steps_per_epoch, stream=None):
+        super().__init__()
+        self.title, self.steps, self.steps_per_epoch = title, steps, steps_per_epoch
+        self.stream = stream or sys.stdout
+        self.live = self.stream.isatty()
+        self._started = self._first = self._shown = None
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Starts the clock."""
+        self._base = epoch * self.steps_per_epoch
+        if self._started is None:
+            self._started, self._first = time.monotonic(), self._base
+
+    def on_train_batch_end(self, batch, logs=None):
+        """Redraws the line on a terminal, at most five times a second."""
+        if self.live and (self._shown is None or time.monotonic() - self._shown > 0.2):
+            self._show(self._base + batch + 1, logs, "\r")
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Draws the line."""
+        step = min((epoch + 1) * self.steps_per_epoch, self.steps)
+        self._show(step, logs, "\r" if self.live and step < self.steps else "\n")
+
+    def _show(self, step, logs, end):
+        self._shown = time.monotonic()
+        elapsed = self._shown - self._started
+        left = elapsed / (step - self._first) * (self.steps - step)
+        full = round(self.WIDTH * step / self.steps)
+        losses = "  ".join(f"{name} {float(value):.3f}" for name, value in (logs or {}).items())
+        line = (
+            f"{self.title} [{'#' * full}{'.' * (self.WIDTH - full)}] {step}/{self.steps}  "
+            f"{_clock(left)} left  {losses}"
+        )
+        # A terminal's line is cleared first, since the new one may be shorter.
+        print(("\x1b[2K" if self.live else "") + line, end=end, file=self.stream, flush=True)
+
+
+def _clock(seconds):
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"

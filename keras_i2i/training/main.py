@@ -1,0 +1,75 @@
+"""The two commands. `train.py` and `evaluate.py` at the top are these."""
+
+import sys
+
+import tensorflow as tf
+from absl import app, logging
+from absl import flags as absl_flags
+
+from keras_i2i import data, evaluation
+from keras_i2i.errors import InputError
+from keras_i2i.training.flags import define_experiment_flags
+from keras_i2i.training.run_directory import RunDirectory
+from keras_i2i.training.train import evaluate, load_model, train
+
+
+def train_main():
+    """`python train.py --flagfile=configs/quickstart.cfg`."""
+    read_experiment = define_experiment_flags()
+    _run(lambda: train(read_experiment()))
+
+
+def evaluate_main():
+    """`python evaluate.py --run=DIR` and `python evaluate.py --run=DIR --images=PATTERN`."""
+    run_dir = absl_flags.DEFINE_string("run", "", "The --run_dir of a training.")
+    data_dir = absl_flags.DEFINE_string(
+        "data_dir", "", "Folder of prepared datasets, if not where the training had it."
+    )
+    images = absl_flags.DEFINE_string(
+        "images", "", "Classify and translate these image files instead, like 'photos/*.png'."
+    )
+    out = absl_flags.DEFINE_string("out", "", "With --images: folder for the results.")
+    seed = absl_flags.DEFINE_integer("seed", None, "With --images: whose model; default: first.")
+
+    def command():
+        if not run_dir.value:
+            raise InputError("--run is missing: give the --run_dir of a training.")
+        run = RunDirectory.open(run_dir.value, data_dir=data_dir.value)
+        if not images.value:
+            evaluate(run)
+            return
+        experiment = run.experiment
+        step = "adapted" if experiment.method == "i2i_adapt" else experiment.method
+        model = load_model(run, step, experiment.seeds[0] if seed.value is None else seed.value)
+        written = evaluation.read_images(
+            images.value,
+            model,
+            data.get_domain(experiment.source).class_names,
+            out.value or run.path / "images",
+        )
+        print(f"Predictions: {written}")
+
+    _run(command)
+
+
+def _run(command):
+    """Runs a command; a user's mistake ends in its message and exit code 1, not a stack trace."""
+
+    def main(arguments):
+        if not absl_flags.FLAGS["verbosity"].present:
+            logging.set_verbosity(logging.WARNING)
+        try:
+            if len(arguments) > 1:
+                raise InputError(
+                    f"Everything is given by flags. Received: {' '.join(arguments[1:])}"
+                )
+            command()
+        except (InputError, OSError, tf.errors.OpError) as error:
+            print(f"error: {getattr(error, 'message', None) or error}", file=sys.stderr)
+            return 1
+        except KeyboardInterrupt:
+            print("\nInterrupted. The same command goes on where it stopped.", file=sys.stderr)
+            return 130
+        return 0
+
+    app.run(main)

@@ -1,0 +1,143 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_i2i.data.augmentation import Augmentation, transform
+from keras_i2i.errors import InputError
+
+FULL = Augmentation(rotation=15.0, scale=0.2, translation=0.1)
+
+
+def noise(n=6, side=12, channels=1):
+    random = np.random.default_rng(0)
+    return random.uniform(-1, 1, (n, side, side, channels)).astype(np.float32)
+
+
+def dot(row, column, side=9):
+    image = np.full((1, side, side, 1), -1.0, np.float32)
+    image[0, row, column] = 1.0
+    return image
+
+
+def move(images, rotation=0.0, scale=1.0, shift_x=0.0, shift_y=0.0):
+    n = len(images)
+    parts = {"rotation": rotation, "scale": scale, "shift_x": shift_x, "shift_y": shift_y}
+    return transform(images, **{k: tf.fill([n], float(v)) for k, v in parts.items()}).numpy()
+
+
+def brightest(image):
+    return np.unravel_index(image[0, :, :, 0].argmax(), image.shape[1:3])
+
+
+def test_nothing_to_do_returns_the_images_themselves():
+    images = tf.constant(noise())
+    assert Augmentation()(images, (1, 2)) is images
+    np.testing.assert_allclose(move(images), images, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("moves", "expected"),
+    [
+        ({"shift_x": 2}, (1, 4)),
+        ({"shift_y": 3}, (4, 2)),
+        ({"rotation": 90}, (6, 1)),  # counterclockwise: top left goes to bottom left
+        ({"rotation": 180}, (7, 6)),
+        ({"rotation": -90}, (2, 7)),
+        ({"rotation": 90, "shift_x": 1}, (6, 2)),
+        ({"scale": 0.5}, None),
+    ],
+)
+def test_known_moves(moves, expected):
+    # The dot stands three pixels above and two left of the center (4, 4).
+    moved = move(dot(1, 2), **moves)
+    if expected is not None:
+        assert brightest(moved) == expected
+        assert moved.max() == pytest.approx(1, abs=1e-4)
+    else:
+        assert brightest(move(dot(0, 2), **moves)) == (2, 3)
+
+
+def test_quarter_turn_is_numpys():
+    images = noise(channels=3)
+    np.testing.assert_allclose(
+        move(images, rotation=90), np.rot90(images, axes=(1, 2)), atol=1e-4
+    )
+
+
+def test_half_a_pixel_is_interpolated():
+    moved = move(dot(4, 4), shift_x=0.5)
+    np.testing.assert_allclose(moved[0, 4, 3:7, 0], [-1, 0, 0, -1], atol=1e-5)
+
+
+def test_edges_are_repeated():
+    ramp = np.tile(np.linspace(-1, 1, 5, dtype=np.float32), (5, 1))[None, :, :, None]
+    np.testing.assert_allclose(move(ramp, shift_x=2)[0, 0, :, 0], [-1, -1, -1, -0.5, 0], atol=1e-5)
+    np.testing.assert_allclose(move(ramp, shift_x=-2)[0, 0, :, 0], [0, 0.5, 1, 1, 1], atol=1e-5)
+
+
+def test_stateless():
+    images = noise()
+    tf.random.set_seed(1)
+    first = FULL(images, (3, 4))
+    tf.random.set_seed(2)
+    np.testing.assert_array_equal(first, FULL(images, (3, 4)))
+    np.testing.assert_array_equal(first, tf.function(FULL)(images, tf.constant([3, 4])))
+    assert np.abs(first - FULL(images, (3, 5))).max() > 0.1
+    assert np.abs(first - FULL(images, (4, 4))).max() > 0.1
+
+
+def test_each_image_moves_in_its_own_way():
+    images = np.repeat(noise(1), 8, axis=0)
+    moved = FULL(images, (0, 0)).numpy()
+    assert len({image.tobytes() for image in moved}) == 8
+
+
+@pytest.mark.parametrize(
+    "augmentation",
+    [FULL, Augmentation(rotation=180), Augmentation(scale=0.9), Augmentation(translation=1.0)],
+)
+def test_shape_type_and_range(augmentation):
+    images = noise(n=32, channels=3)
+    moved = augmentation(images, (0, 1))
+    assert moved.shape == images.shape and moved.dtype == tf.float32
+    assert np.abs(moved).max() <= 1 + 1e-5
+    full = np.ones_like(images)
+    np.testing.assert_allclose(augmentation(full, (0, 1)), full, atol=1e-5)
+
+
+def test_moves_spread_over_their_range_and_no_further():
+    translation = Augmentation(translation=0.25)
+    images = np.repeat(dot(10, 10, side=21), 400, axis=0)
+    moved = (translation(images, (0, 0)).numpy()[..., 0] + 1) / 2
+    rows, columns = (moved.sum(axis=axis) @ np.arange(21) - 10 for axis in (2, 1))
+    limit = 0.25 * 21
+    for shift in (rows, columns):
+        assert np.abs(shift).max() <= limit + 1e-3
+        assert shift.min() < -0.9 * limit and shift.max() > 0.9 * limit
+        assert abs(shift.mean()) < 0.15 * limit
+    assert abs(np.corrcoef(rows, columns)[0, 1]) < 0.15
+
+
+def test_no_flips():
+    # A flip reverses the turn from the right-hand mark to the lower mark about the center.
+    image = dot(10, 10, side=21)
+    image[0, 10, 16] = 0.5
+    image[0, 16, 10] = 0.0
+    images = np.repeat(image, 200, axis=0)
+    maps = {"rotation": 180.0, "scale": 0.2}
+    moved = Augmentation(**maps)(images, (5, 5)).numpy()[..., 0]
+    grid = np.stack(np.meshgrid(np.arange(21), np.arange(21)), axis=-1)  # (x, y)
+    for picture in moved:
+        bright = picture + 1.0
+        bright[8:13, 8:13] = 0  # the center mark
+        first = grid[np.unravel_index(bright.argmax(), bright.shape)]
+        bright[np.abs(grid - first).max(axis=-1) <= 2] = 0
+        second = grid[np.unravel_index(bright.argmax(), bright.shape)]
+        (a, b), (c, d) = first - 10, second - 10
+        assert a * d - b * c > 0
+
+
+@pytest.mark.parametrize("bad", [{"rotation": -1}, {"scale": 1.0}, {"translation": -0.1}])
+def test_impossible_settings(bad):
+    with pytest.raises(InputError, match="Got Augmentation"):
+        Augmentation(**bad)
