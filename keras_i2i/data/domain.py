@@ -72,8 +72,8 @@ class Domain:
         image_shape: native (height, width, channels).
         read: takes "train" or "test" and the data directory, returns that part. Its order is the
             same every time and already mixed, so that any run of it is a fair sample.
-        validation_size: how many training examples the validation split takes by default,
-        validation_share: but never more than this share of them.
+        validation_size: how many training examples the validation split takes by default.
+        validation_share: the default takes no more than this share of the training examples.
     """
 
     name: str
@@ -99,7 +99,8 @@ class Domain:
                 that come with the libraries do not look at it.
             size: keep the first `size` examples only.
             validation_size: how many training examples make the validation split; 0 leaves all
-                of them to "train". None for the domain's default.
+                of them to "train". None for the domain's default. Give the same number for
+                "train" and "validation", or they overlap.
 
         Raises:
             InputError: an unknown split, sizes that do not fit, or data that cannot be read.

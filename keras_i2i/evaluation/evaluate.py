@@ -67,10 +67,10 @@ def evaluate(
         JSON-able: `seed`, `class_names` and `domain_names`; `models`, name → `finite` (whether its
         logits are), `target_test_accuracy`, `source_test_accuracy`, `target_test_per_class`,
         `target_test_confusion`; if something translates, `translations`, direction → `reader`,
-        `read_correctly`, `matrix`, `permuted` as in `metrics.keeps_class`, and `checkerboard` and
-        `diversity`, each beside the same of `…_real` images of the domain translated to;
-        `figures`, name → path relative to `out_dir`; `warnings`, in words. Numbers that are not
-        finite are None.
+        `read_correctly`, `matrix`, `permuted` (as in `metrics.keeps_class`, of classes the reader
+        knows), `checkerboard`, `diversity`, and beside a value the same of `…_real` images of the
+        domain translated to; `figures`, name → path relative to `out_dir`; `warnings`, in words.
+        Numbers that are not finite are None.
 
     Raises:
         InputError: no models, test examples without labels, or labels without a class name.
@@ -273,6 +273,7 @@ def _translate(
     measured = {
         "reader": None,
         "read_correctly": None,
+        "read_correctly_real": None,
         "permuted": [],
         "checkerboard": metrics.checkerboard(translated),
         "checkerboard_real": metrics.checkerboard(real),
@@ -287,11 +288,15 @@ def _translate(
     if reader is not None:
         read_as = _read(classifiers[reader], translated, destination)
         reading = metrics.keeps_class(labels, read_as, len(class_names))
+        real_read_as = _read(classifiers[reader], real, destination)
+        knows = metrics.per_class_accuracy(real_labels, real_read_as, len(class_names))
         measured |= {
             "reader": reader,
             "read_correctly": reading.accuracy,
+            "read_correctly_real": metrics.accuracy(real_labels, real_read_as),
             "matrix": reading.matrix,
-            "permuted": [permutation._asdict() for permutation in reading.permuted],
+            # Of a class whose real images the reader mostly mistakes, it is no witness.
+            "permuted": [one._asdict() for one in reading.permuted if knows[one.label] > 0.5],
         }
         notes["translated"] = [
             (f"read as {class_names[read]}", read == label)

@@ -74,7 +74,8 @@ def confusions(matrices: Mapping[str, np.ndarray], class_names: Sequence[str]) -
         path: where the PNG goes.
     """
     count = len(class_names)
-    side = max(3.6, 0.4 * count)
+    many = count > 20
+    side = 0.22 * count if many else max(3.6, 0.4 * count)
     figure = Figure((len(matrices) * (side + 0.5), side + 0.7), layout="constrained")
     axes = figure.subplots(1, len(matrices), squeeze=False)[0]
     for axis, (title, matrix) in zip(axes, matrices.items(), strict=True):
@@ -85,9 +86,10 @@ def confusions(matrices: Mapping[str, np.ndarray], class_names: Sequence[str]) -
         axis.set_ylabel("true")
         _name_ticks(axis.xaxis, class_names, rotate=True)
         _name_ticks(axis.yaxis, class_names)
+        axis.tick_params(labelsize=7 if many else 9.5)
         axis.spines[:].set_visible(False)
         # Numbers of a percent or more only: zeros would hide the mistakes among themselves.
-        for row, column in np.argwhere(shares >= 0.01) if count <= 20 else ():
+        for row, column in () if many else np.argwhere(shares >= 0.01):
             share = shares[row, column]
             colour = "white" if share > 0.55 else INK
             axis.text(column, row, f"{100 * share:.0f}", color=colour, **_CENTRED, fontsize=8)
@@ -103,7 +105,7 @@ def per_class(accuracies: Mapping[str, np.ndarray], class_names: Sequence[str]) 
         class_names: one name per class.
         path: where the PNG goes.
     """
-    figure = Figure((max(7.0, 0.62 * len(class_names)), 3.1), layout="constrained")
+    figure = Figure((max(7.0, 0.38 * len(class_names)), 3.1), layout="constrained")
     axis = figure.subplots()
     places = np.arange(len(class_names))
     bars = [name for name in ("source_only", "adapted") if name in accuracies]

@@ -21,8 +21,8 @@ MODELS = {
     "target_only": ("Ceiling", "trained on {target} labels, reporting only"),
 }
 READERS = {
-    "source_only": "the source-only model, which never saw a translation",
-    "target_only": "a model trained on real labels, which never saw a translation",
+    "source_only": "the source-only model",
+    "target_only": "a model trained on real labels",
     "adapted": "the adapted model, which may share the translator's mistakes",
 }
 
@@ -147,7 +147,8 @@ class _Page:
         if reader:
             facts.append(
                 ("read as their own class", _with_deviation(values("read_correctly")),
-                 f"by {READERS[reader]}")
+                 f"by {READERS[reader]}; of real {destination} images it reads "
+                 f"{_with_deviation(values('read_correctly_real'))}")
             )  # fmt: skip
         facts += [
             ("regular lattice of spots", _with_deviation(values("checkerboard")),
@@ -305,7 +306,7 @@ def _with_deviation(values: Sequence[float | None]) -> str:
     known = _known(values)
     if len(known) < 2:
         return _percent(values)
-    return f"{100 * mean(known):.1f} ± {100 * stdev(known):.1f}\u00a0%"
+    return f"{100 * mean(known):.1f}\u00a0±\u00a0{100 * stdev(known):.1f}\u00a0%"
 
 
 def _number(values: Sequence[float | None]) -> str:

@@ -142,23 +142,20 @@ class _Data:
 
     def __init__(self, experiment):
         place = {"data_dir": experiment.data_dir or None}
-        sizes = {
-            role: {
-                "size": getattr(experiment, f"{role}_size") or None,
-                "validation_size": None if held_back < 0 else held_back,
-            }
-            for role in ("source", "target")
-            for held_back in [getattr(experiment, f"{role}_validation_size")]
-        }
-        source, target = experiment.source, experiment.target
-        self.source = data.load(source, "train", **sizes["source"], **place)
-        self.source_validation = data.load(
-            source, "validation", validation_size=sizes["source"]["validation_size"], **place
+        source, target = (
+            {"validation_size": None if size < 0 else size, **place}
+            for size in (experiment.source_validation_size, experiment.target_validation_size)
         )
-        self.source_test = data.load(source, "test", **place)
-        self.target = data.load_unlabelled(target, "train", **sizes["target"], **place)
-        self.target_test = data.load(target, "test", **place)
-        self._reload = {**sizes["target"], **place}
+        self.source = data.load(
+            experiment.source, "train", size=experiment.source_size or None, **source
+        )
+        self.source_validation = None
+        if source["validation_size"] != 0:
+            self.source_validation = data.load(experiment.source, "validation", **source)
+        self.source_test = data.load(experiment.source, "test", **place)
+        self._target = {"size": experiment.target_size or None, **target}
+        self.target = data.load_unlabelled(experiment.target, "train", **self._target)
+        self.target_test = data.load(experiment.target, "test", **place)
         self._experiment = experiment
 
     def watched(self, model, count):
@@ -172,7 +169,7 @@ class _Data:
         first = {
             name: (domain, examples.take(min(count, len(examples))))
             for name, (domain, examples) in watched.items()
-            if len(examples)
+            if examples is not None
         }
         return {
             name: (domain, self._images(examples), examples.labels)
@@ -189,14 +186,14 @@ class _Data:
 
     def labelled_target(self):
         """All labelled target images: for the ceiling, which is for reporting, and nothing else."""
-        return data.load(self._experiment.target, "train", **self._reload)
+        return data.load(self._experiment.target, "train", **self._target)
 
     def few_labelled_target(self, seed):
         """The labelled target images of few-label adaptation, or None."""
         count = self._experiment.target_labels_per_class
         if not count:
             return None
-        return data.load_few_labelled(self._experiment.target, count, seed=seed, **self._reload)
+        return data.load_few_labelled(self._experiment.target, count, seed=seed, **self._target)
 
     def batches(self, step, seed, first_step):
         """A step's training batches from that one on."""

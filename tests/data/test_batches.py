@@ -36,7 +36,9 @@ def numbers(images):
 
 def pairs(source=None, target=None, **settings):
     settings = {"batch_size": 4, "image_shape": SHAPE, "seed": 0, **settings}
-    return unpaired_batches(source or numbered(10), target or numbered(7, labels=False), **settings)
+    source = numbered(10) if source is None else source
+    target = numbered(7, labels=False) if target is None else target
+    return unpaired_batches(source, target, **settings)
 
 
 def assert_same(one, other):
@@ -144,7 +146,7 @@ def test_source_only_training_sees_the_same_source():
 
 
 def test_target_labels_are_refused():
-    with pytest.raises(InputError, match="target examples with labels.*load_unlabelled"):
+    with pytest.raises(InputError, match=r"target examples with labels.*load_unlabelled"):
         pairs(target=numbered(7))
 
 
@@ -195,7 +197,9 @@ def test_values_stay_in_range():
 
 def test_evaluation_shows_everything_once_in_order():
     examples = numbered(10)
-    batches = list(evaluation_batches(examples, batch_size=4, image_shape=SHAPE).as_numpy_iterator())
+    batches = list(
+        evaluation_batches(examples, batch_size=4, image_shape=SHAPE).as_numpy_iterator()
+    )
     assert [len(labels) for _, labels in batches] == [4, 4, 2]
     np.testing.assert_array_equal(np.concatenate([labels for _, labels in batches]), np.arange(10))
     np.testing.assert_array_equal(

@@ -120,7 +120,9 @@ def test_few_labelled():
     few = data.load_few_labelled("handwritten_digits", 3, seed=1)
     np.testing.assert_array_equal(few.labels, np.repeat(np.arange(10), 3))
     train = data.load("handwritten_digits", "train")
-    known = {image.tobytes(): label for image, label in zip(train.images, train.labels, strict=True)}
+    known = {
+        image.tobytes(): label for image, label in zip(train.images, train.labels, strict=True)
+    }
     for image, label in zip(few.images, few.labels, strict=True):
         assert known[image.tobytes()] == label
     again = data.load_few_labelled("handwritten_digits", 3, seed=1)
@@ -134,7 +136,7 @@ def test_few_labelled():
 
 
 def test_few_labelled_needs_enough_of_each_class():
-    with pytest.raises(InputError, match="Got 20 labelled.*only .* of class '0'"):
+    with pytest.raises(InputError, match=r"Got 20 labelled.*only .* of class '0'"):
         data.load_few_labelled("handwritten_digits", 20, seed=0, size=100)
     with pytest.raises(InputError, match="Got 0 labelled"):
         data.load_few_labelled("handwritten_digits", 0, seed=0)

@@ -1,0 +1,77 @@
+import matplotlib
+import numpy as np
+import pytest
+from PIL import Image
+
+from keras_i2i.evaluation import figures
+
+DIGITS = [str(label) for label in range(10)]
+OFFICE = [f"some long class {number}" for number in range(31)]
+rng = np.random.default_rng(0)
+
+
+def pixels(path):
+    with Image.open(path) as image:
+        assert image.format == "PNG"
+        return np.asarray(image.convert("RGB"))
+
+
+def looks_drawn(path):
+    drawn = pixels(path)
+    assert drawn.shape[0] > 150 and drawn.shape[1] > 300
+    assert drawn.std() > 5
+    assert (drawn[0] == 255).all() and (drawn[-1] == 255).all(), "something is cut off"
+
+
+@pytest.mark.parametrize("names", [["cat", "dog"], DIGITS, OFFICE])
+@pytest.mark.parametrize("titles", [["Before"], ["Before", "After"]])
+def test_confusions(names, titles, tmp_path):
+    matrices = {title: rng.integers(0, 50, (len(names), len(names))) for title in titles}
+    matrices[titles[0]][0] = 0  # A class without test images.
+    looks_drawn(figures.confusions(matrices, names, path=tmp_path / "a" / "confusion.png"))
+
+
+@pytest.mark.parametrize("present", [["source_only"], ["source_only", "adapted", "target_only"]])
+@pytest.mark.parametrize("names", [DIGITS, OFFICE])
+def test_per_class(names, present, tmp_path):
+    accuracies = {name: rng.uniform(size=len(names)) for name in present}
+    accuracies["source_only"][1] = np.nan
+    looks_drawn(figures.per_class(accuracies, names, path=tmp_path / "bars.png"))
+
+
+def test_tsne_maps(tmp_path):
+    maps = {title: (rng.normal(size=(30, 2)), rng.normal(size=(20, 2))) for title in "ab"}
+    labels = np.arange(30) % 31, np.arange(20) % 31
+    looks_drawn(figures.tsne_maps(maps, *labels, OFFICE, path=tmp_path / "tsne.png"))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_image_grid_shows_the_images(channels, tmp_path):
+    """An image that is all bright next to one that is all dark, whatever its own range."""
+    dark, bright = (np.full((1, 8, 8, channels), value, "uint8") for value in (0, 255))
+    rows = {"input": np.concatenate([dark, bright]), "translated": np.concatenate([bright, dark])}
+    notes = {"translated": [("read as 0", True), ("read as 3", False)]}
+    path = figures.image_grid(rows, "01", "a → b", notes, path=tmp_path / "grid.png")
+    drawn = pixels(path)
+    black = (drawn == 0).all(axis=-1)
+    # Two of four equal squares are black, the other two are as white as the page.
+    assert 2 * 100**2 < black.sum() < 2 * 120**2
+    red = (drawn[..., 0] > 150) & (drawn[..., 1] < 100)
+    assert red.sum() > 20, "the wrong reading should stand out"
+
+
+def test_training_curves_with_gaps_and_divergence(tmp_path):
+    history = [{"loss": 1.0, "d_loss": -3.0, "accuracy": 0.1, "val_loss": 2.0} for _ in range(4)]
+    history[1] = {"loss": float("nan"), "d_loss": float("inf")}
+    looks_drawn(figures.training_curves(history, path=tmp_path / "curves.png"))
+
+
+def test_a_loss_that_is_never_finite_still_has_its_panel(tmp_path):
+    history = [{"loss": float("nan"), "accuracy": 0.1}] * 3
+    looks_drawn(figures.training_curves(history, path=tmp_path / "curves.png"))
+
+
+def test_matplotlib_is_left_as_it_was(tmp_path):
+    before = dict(matplotlib.rcParams)
+    figures.per_class({"adapted": np.ones(10)}, DIGITS, path=tmp_path / "bars.png")
+    assert dict(matplotlib.rcParams) == before

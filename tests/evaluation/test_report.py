@@ -1,0 +1,136 @@
+import base64
+import html.parser
+import json
+import re
+
+import pytest
+
+from keras_i2i.errors import InputError
+from keras_i2i.evaluation import evaluate as module
+from keras_i2i.evaluation.evaluate import combine, evaluate
+from keras_i2i.evaluation.report import write_report
+
+VOID = {"meta", "img", "br", "link", "input", "hr"}
+NASTY = "<script>alert('&')</script>"
+
+
+class Reader(html.parser.HTMLParser):
+    """Collects tags and text, and insists that tags close in the order they opened."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.tags, self.text = [], [], []
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] != "style":
+            self.text.append(data)
+
+    def all_text(self):
+        return re.sub(r"\s+", " ", "".join(self.text))
+
+
+@pytest.fixture(scope="module")
+def results(models, domains, class_names, tmp_path_factory):
+    """Results and folder of one full run."""
+    folder = tmp_path_factory.mktemp("run")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "POINTS_PER_DOMAIN", 20)
+        result = evaluate(
+            models, **domains, class_names=class_names, out_dir=folder, seed=0,
+            history=[{"loss": 1.0}, {"loss": 0.5}], domain_names=("printed", "inverted"),
+        )  # fmt: skip
+    return result, folder
+
+
+def report(results, **options):
+    seeds, folder = results
+    defaults = {"method": "i2i_adapt", "source": "a", "target": "b"}
+    combined = combine(
+        seeds if isinstance(seeds, list) else [seeds],
+        **(defaults | options),
+        seconds=[61.0] * (len(seeds) if isinstance(seeds, list) else 1),
+    )
+    return write_report(combined, folder).read_text(encoding="utf-8")
+
+
+def altered(result, **accuracies):
+    result = json.loads(json.dumps(result))
+    for name, value in accuracies.items():
+        result["models"][name]["target_test_accuracy"] = value
+    return result
+
+
+def test_the_page_is_self_contained(results):
+    page = report(results, command="python train.py --seeds=0", flags="--method=i2i_adapt")
+    reader = Reader(page)
+    assert not {tag for tag, _ in reader.tags} & {"script", "link", "iframe", "object"}
+    sources = [attributes["src"] for tag, attributes in reader.tags if "src" in attributes]
+    assert len(sources) == len(results[0]["figures"]) == 8
+    for source in sources:
+        kind, data = source.split(",")
+        assert kind == "data:image/png;base64"
+        assert base64.b64decode(data, validate=True).startswith(b"\x89PNG")
+    assert not re.search(r"https?:|url\(|@import", page)
+    assert all(attributes["alt"] for tag, attributes in reader.tags if tag == "img")
+    assert "python train.py --seeds=0" in reader.all_text()
+
+
+def test_the_headline_says_what_was_reached(results):
+    seed = altered(results[0], source_only=0.51, adapted=0.842, target_only=0.971)
+    text = Reader(report((seed, results[1]))).all_text()
+    assert (
+        "Reads 84.2 % of inverted images it never saw labels for; "
+        "without adaptation 51.0 %, with labels 97.1 %." in text
+    )
+
+
+def test_several_seeds_have_mean_and_sample_deviation(results):
+    seeds = [altered(results[0], adapted=value) for value in (0.80, 0.84, 0.88)]
+    seeds[1]["seed"], seeds[2]["seed"] = 1, 2
+    seeds[2]["warnings"] = ["Something is odd."]
+    text = Reader(report((seeds, results[1]))).all_text()
+    assert "84.0 ± 4.0 %" in text
+    assert "Seed 2: Something is odd." in text
+
+
+def test_all_text_is_escaped(results):
+    seed = json.loads(json.dumps(results[0]).replace('"3"', json.dumps(NASTY)))
+    seed["domain_names"] = [NASTY, "b"]
+    seed["warnings"] = [NASTY]
+    names = dict.fromkeys(("method", "source", "target", "command", "flags"), NASTY)
+    page = report((seed, results[1]), **names)
+    reader = Reader(page)
+    assert "<script" not in page
+    assert reader.all_text().count(NASTY) > 8
+
+
+def test_without_translation_nothing_speaks_of_it(results, models, domains, class_names, tmp_path):
+    only = {"source_only": models["source_only"]}
+    seed = evaluate(only, **domains, class_names=class_names, out_dir=tmp_path, seed=0)
+    text = Reader(report((seed, tmp_path))).all_text()
+    assert "Without adaptation, reads" in text
+    assert "ranslat" not in text and "Adapted" not in text and "Training" not in text
+
+
+def test_metrics_json_is_enough_to_write_the_page(results):
+    seed, folder = results
+    combined = combine([seed], method="m", source="a", target="b", seconds=[1.0])
+    expected = write_report(combined, folder).read_text()
+    again = write_report(json.loads(json.dumps(combined)), folder).read_text()
+    assert again == expected
+
+
+def test_a_missing_figure_is_named(results, tmp_path):
+    with pytest.raises(InputError, match=r"figures/.*not there"):
+        report((results[0], tmp_path))

@@ -1,0 +1,411 @@
+"""I2I-Adapt: its whole step re-derived, its gradient rules, its special cases, its use."""
+
+import json
+from collections import Counter
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_i2i import losses
+from keras_i2i.errors import InputError
+from keras_i2i.models import PRESETS, TERMS, I2IAdapt
+
+from .conftest import TINY
+from .reference import ReferenceStep
+
+ADAM = {"rate": 5e-3, "beta_1": 0.5, "beta_2": 0.9, "epsilon": 1e-3}
+# Weights far from each other, so that a swap shows; all terms but `target_task`.
+ALL_TERMS = {
+    "task": 1.0, "feature": 0.7, "translation": 0.4, "identity": 1.3, "cycle": 0.6,
+    "translated_task": 0.3, "information": 0.2,
+}  # fmt: skip
+DIRECTIONS = ("source_to_target", "target_to_source")
+
+
+def adam():
+    # A large epsilon: Adam's first steps divide a gradient by its own size, so that rounding noise
+    # of a gradient that is zero in theory would move a weight by the whole learning rate.
+    return keras.optimizers.Adam(ADAM["rate"], ADAM["beta_1"], ADAM["beta_2"], ADAM["epsilon"])
+
+
+# The step
+
+
+@pytest.mark.parametrize(
+    ("sharing", "feature", "image", "pixel", "eagerly"),
+    [
+        ("all", "least_squares", "wasserstein", "l1", False),
+        ("all_but_batch_norm", "wasserstein", "non_saturating", "l2", True),
+        ("none", "non_saturating", "least_squares", "l1", True),
+    ],
+)
+def test_two_steps_equal_the_papers_equations(
+    build, batches, train, sharing, feature, image, pixel, eagerly
+):
+    model = build(
+        loss_weights=ALL_TERMS,
+        encoder_sharing=sharing,
+        seed=3,
+        compile={
+            "optimizer": adam(),
+            "discriminator_optimizer": adam(),
+            "feature_objective": feature,
+            "image_objective": image,
+            "pixel_loss": pixel,
+            "run_eagerly": eagerly,
+        },
+    )
+    reference = ReferenceStep(model, TINY["seed"], ADAM, feature, image, pixel)
+    compare_steps(model, reference, batches(2), train)
+
+
+def test_a_step_with_a_few_target_labels_equals_the_papers_equations(build, batches, train):
+    model = build(
+        loss_weights={**ALL_TERMS, "target_task": 0.8},
+        compile={"optimizer": adam(), "discriminator_optimizer": adam()},
+    )
+    (images, labels), (others, other_labels) = batches(2)
+    images["target_labelled"] = others["target"][:2]
+    images["target_labels"] = other_labels[:2]
+    reference = ReferenceStep(model, TINY["seed"], ADAM, "least_squares", "wasserstein", "l1")
+    compare_steps(model, reference, [(images, labels)], train)
+
+
+def compare_steps(model, reference, batches, train):
+    weights = {v.path: v for v in model.variables if id(v) in reference.copy}
+    for batch in batches:
+        before = {path: v.numpy() for path, v in weights.items()}
+        expected = reference.step(batch)
+        logs = train(model, [batch])
+        assert logs.keys() == expected.keys()
+        for name, value in expected.items():
+            assert logs[name] == pytest.approx(value, rel=2e-4, abs=1e-5), name
+        for path, v in weights.items():
+            if v.dtype != "float32":
+                continue  # the seed generator's state
+            np.testing.assert_allclose(v, reference[v].numpy(), atol=2e-5, err_msg=path)
+        moved = [p for p, v in weights.items() if not np.array_equal(before[p], v)]
+        assert len(moved) > 0.8 * len(weights)
+
+
+def test_ms_ssim_trains(build, batch, train):
+    model = build(compile={"pixel_loss": "ms_ssim"})
+    logs = train(model, [batch])
+    assert 0 < logs["cycle"] <= 2 and 0 < logs["identity"] <= 2
+
+
+@pytest.mark.parametrize("feature", losses.OBJECTIVES)
+@pytest.mark.parametrize("image", losses.OBJECTIVES)
+def test_objectives_are_interchangeable(build, batch, train, feature, image):
+    model = build(
+        loss_weights={"feature": 1, "translation": 1},
+        compile={"feature_objective": feature, "image_objective": losses.get_objective(image)},
+    )
+    assert all(np.isfinite(value) for value in train(model, [batch]).values())
+
+
+# Where gradients stop
+
+
+def gradients(model, batch, term):
+    """network → norm of the term's gradient in its weights, zero if none arrives."""
+    images, labels = batch
+    data = {**images, "source_labels": labels}
+    networks = {
+        "f_x": model.source_encoder, "f_y": model.target_encoder, "h": model.head,
+        "trunk": model.decoder_trunk, "g_x": model.source_branch, "g_y": model.target_branch,
+    }  # fmt: skip
+    with tf.GradientTape(persistent=True) as tape:
+        outputs = model.forward(data)
+        loss = tf.reduce_mean(model.generator_losses(data, outputs)[term])
+    norms = {}
+    for name, network in networks.items():
+        found = tape.gradient(loss, [v.value for v in network.trainable_variables])
+        norms[name] = sum(float(tf.norm(g)) for g in found if g is not None)
+    return norms, {name: tape.gradient(loss, value) for name, value in outputs.items()}
+
+
+@pytest.mark.parametrize(
+    ("term", "moves"),
+    [
+        ("task", {"f_x", "h"}),
+        ("feature", {"f_y"}),
+        ("translation", {"f_x", "f_y", "trunk", "g_x", "g_y"}),
+        ("identity", {"f_x", "f_y", "trunk", "g_x", "g_y"}),
+        ("cycle", {"f_x", "f_y", "trunk", "g_x", "g_y"}),
+        ("translated_task", {"f_y", "h"}),
+        ("information", {"f_y", "h"}),
+    ],
+)
+def test_each_term_moves_only_its_networks(build, batch, term, moves):
+    model = build(loss_weights=ALL_TERMS, encoder_sharing="none")
+    norms, _ = gradients(model, batch, term)
+    assert {name for name, norm in norms.items() if norm > 0} == moves
+
+
+def test_tied_encoders_learn_from_the_feature_term_through_target_features_only(build, batch):
+    _, in_outputs = gradients(build(loss_weights=ALL_TERMS), batch, "feature")
+    assert in_outputs["z_x"] is None
+    assert np.abs(in_outputs["z_y"]).max() > 0
+
+
+def test_translated_task_leaves_decoder_and_source_encoder_bit_identical(build, batch, snapshot):
+    """Untied: one step on this term alone and on task moves f_x as one on task alone does."""
+
+    def after_a_step(weights):
+        # An identity term of no weight to speak of builds the same networks in both models.
+        model = build(loss_weights={"identity": 1e-30, **weights}, encoder_sharing="none")
+        start = snapshot(model.target_encoder, "trainable_variables")
+        model.train_on_batch(*batch)
+        still = [model.source_encoder, model.decoder_trunk, model.target_branch]
+        return [snapshot(network, "trainable_variables") for network in still], start
+
+    without, start = after_a_step({"task": 1.0})
+    with_term, moved = after_a_step({"task": 1.0, "translated_task": 5.0})
+    assert all(a.equal(b) for a, b in zip(without, with_term, strict=True))
+    assert start.unchanged or not moved.unchanged
+    assert not moved.unchanged
+
+
+# Special cases: the paper's Table 1
+
+
+def built(model):
+    names = {
+        "head": model.head, "trunk": model.decoder_trunk, "source_branch": model.source_branch,
+        "target_branch": model.target_branch,
+    }  # fmt: skip
+    return {name for name, network in names.items() if network is not None} | {
+        f"d_{name}" for name in model.discriminators
+    }
+
+
+@pytest.mark.parametrize(
+    ("preset", "networks"),
+    [
+        ("i2i_adapt", {"head", "trunk", "source_branch", "target_branch",
+                       "d_feature", "d_source", "d_target"}),
+        ("fcns_in_the_wild", {"head", "d_feature"}),
+        ("adda", {"head", "d_feature"}),
+        ("drcn", {"head", "trunk", "target_branch"}),
+        ("cyclegan", {"trunk", "source_branch", "target_branch", "d_source", "d_target"}),
+    ],
+)  # fmt: skip
+def test_a_preset_builds_only_the_networks_of_its_terms(build, preset, networks):
+    model = build(preset)
+    assert built(model) == networks
+    assert (model.source_encoder is model.target_encoder) == (preset not in ("adda", "cyclegan"))
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_preset_trains_all_its_networks_and_logs_its_terms(
+    build, batch, train, snapshot, preset
+):
+    model = build(preset)
+    before = snapshot(model, "trainable_variables"), snapshot(model, "discriminator_variables")
+    logs = train(model, [batch])
+    assert set(logs) == {
+        "loss",
+        *PRESETS[preset]["loss_weights"],
+        *(f"d_{name}" for name in model.discriminators),
+    }
+    assert not any(weights.values and weights.unchanged for weights in before)
+    weighted = sum(weight * logs[t] for t, weight in PRESETS[preset]["loss_weights"].items())
+    assert logs["loss"] == pytest.approx(weighted, rel=1e-5)
+
+
+def test_adda_moves_the_target_encoder_alone(build, batches, train, snapshot):
+    model = build("adda")
+    frozen = [snapshot(model.source_encoder), snapshot(model.head)]
+    target = snapshot(model.target_encoder, "trainable_variables")
+    train(model, batches(3))
+    assert all(weights.unchanged for weights in frozen), "batch norm statistics count too"
+    assert not target.unchanged
+
+
+def test_drcn_reconstructs_the_target_only(build, batch):
+    model = build("drcn")
+    images, labels = batch
+    outputs = model.forward({**images, "source_labels": labels})
+    assert set(outputs) == {"z_x", "z_y", "identity_y"}
+    loss = model.generator_losses({**images, "source_labels": labels}, outputs)["identity"]
+    expected = np.abs(images["target"] - outputs["identity_y"]).mean((1, 2, 3))
+    np.testing.assert_allclose(loss, expected, rtol=1e-5)
+
+
+@pytest.fixture
+def calls(monkeypatch, build):
+    """Counts the calls of each network by name, from `calls.clear()` on."""
+    counter = Counter()
+    functional = type(build().source_encoder)
+    original = functional.call
+
+    def counting(self, *args, **kwargs):
+        counter[self.name] += 1
+        return original(self, *args, **kwargs)
+
+    monkeypatch.setattr(functional, "call", counting)
+    return counter
+
+
+@pytest.mark.parametrize(
+    ("weights", "expected"),
+    [
+        ({"task": 1}, {"encoder": 1, "head": 1}),
+        ({"task": 1, "feature": 1}, {"encoder": 1, "head": 1, "feature_discriminator": 3}),
+        (
+            {"identity": 1},
+            {"encoder": 1, "decoder_trunk": 1, "source_branch": 1, "target_branch": 1},
+        ),
+        (
+            {"translated_task": 1},
+            {"encoder": 2, "decoder_trunk": 1, "target_branch": 1, "head": 1},
+        ),
+        (
+            # The cycle is the second pass; a penalty's is the discriminators' fourth.
+            {"translation": 1, "cycle": 1, "identity": 1},
+            {"encoder": 2, "decoder_trunk": 2, "source_branch": 2, "target_branch": 2,
+             "source_discriminator": 4, "target_discriminator": 4},
+        ),
+    ],
+)  # fmt: skip
+def test_a_term_without_weight_costs_nothing(build, batch, calls, weights, expected):
+    model = build(loss_weights={**dict.fromkeys(TERMS, 0.0), **weights})
+    calls.clear()
+    model.train_on_batch(*batch)
+    assert calls == expected
+
+
+# Using a model
+
+
+@pytest.fixture(scope="module")
+def trained():
+    keras.utils.set_random_seed(5)
+    model = I2IAdapt(loss_weights=ALL_TERMS, encoder_sharing="none", **TINY)
+    rng = np.random.default_rng(5)
+    model.set_weights(
+        [
+            w if w.dtype.kind == "u" else w + rng.uniform(0.01, 0.2, w.shape)
+            for w in model.get_weights()
+        ]
+    )
+    return model
+
+
+def test_translate_and_reconstruct_are_compositions_of_the_networks(trained, images):
+    f = {"source": trained.source_encoder, "target": trained.target_encoder}
+    g = {"source": trained.source_branch, "target": trained.target_branch}
+    for domain, other in (("source", "target"), ("target", "source")):
+        trunk = trained.decoder_trunk(f[domain](images))
+        np.testing.assert_allclose(
+            trained.translate(images, f"{domain}_to_{other}"), g[other](trunk), atol=1e-5
+        )
+        np.testing.assert_allclose(
+            trained.reconstruct(images, domain), g[domain](trunk), atol=1e-5
+        )
+    assert not np.allclose(*(trained.translate(images, d) for d in DIRECTIONS))
+
+
+def test_only_a_model_with_both_decoders_translates(build, images):
+    assert build().can_translate
+    drcn = build("drcn")
+    assert not drcn.can_translate
+    assert drcn.reconstruct(images, "target").shape == images.shape
+    with pytest.raises(InputError, match="cannot reconstruct"):
+        drcn.reconstruct(images, "source")
+    for direction in ("target_to_source",):
+        with pytest.raises(InputError, match="cannot translate.*term"):
+            drcn.translate(images, direction)
+    for direction in DIRECTIONS:
+        with pytest.raises(InputError, match="cannot translate.*term"):
+            build("fcns_in_the_wild").translate(images, direction)
+
+
+def test_a_model_without_head_refuses_to_classify(build, images):
+    cyclegan = build("cyclegan")
+    assert not cyclegan.can_classify
+    for attempt in (cyclegan.classify, cyclegan):
+        with pytest.raises(InputError, match="cannot classify"):
+            attempt(images)
+    with pytest.raises(InputError, match="cannot classify"):
+        cyclegan.start_from(cyclegan.source_encoder, None)
+
+
+@pytest.mark.parametrize("sharing", ["all", "all_but_batch_norm", "none"])
+def test_start_from_copies_encoder_and_head(build, images, sharing):
+    teacher = build("fcns_in_the_wild", seed=9)
+    model = build(encoder_sharing=sharing)
+    model.start_from(teacher.source_encoder, teacher.head)
+    for domain in ("source", "target"):
+        np.testing.assert_array_equal(
+            model.classify(images, domain), teacher.classify(images, domain)
+        )
+    teacher.head.set_weights([w + 1 for w in teacher.head.get_weights()])
+    assert not np.allclose(model.classify(images), teacher.classify(images)), "copied, not shared"
+
+
+# Configuration
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_config_round_trip(build, preset):
+    model = build(preset, name="mine")
+    config = json.loads(json.dumps(keras.saving.serialize_keras_object(model)))["config"]
+    again = I2IAdapt.from_config(config)
+    assert again.get_config() == model.get_config()
+    assert [v.shape for v in again.weights] == [v.shape for v in model.weights]
+
+
+def test_default_weights_are_the_papers_system():
+    assert I2IAdapt(**TINY).loss_weights == {
+        **dict.fromkeys(TERMS, 0.0), **PRESETS["i2i_adapt"]["loss_weights"]
+    }  # fmt: skip
+    assert I2IAdapt.from_preset(num_classes=7, **{**TINY, "num_classes": 7}).num_classes == 7
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "message"),
+    [
+        ({"loss_weights": {"taks": 1}}, r"\['taks'\].*task, feature"),
+        ({"loss_weights": {"task": -1}}, "≥ 0.*'task': -1"),
+        ({"loss_weights": {"task": float("nan")}}, "≥ 0.*nan"),
+        ({"loss_weights": {"task": 0}}, "one of them positive"),
+        ({"loss_weights": {}}, "one of them positive"),
+        ({"encoder_sharing": "some"}, "'some'"),
+        ({"encoder": "alexnet"}, "'alexnet'"),
+        ({"image_shape": (28, 28, 1)}, r"\(28, 28, 1\)"),
+        ({"encoder_width": 0}, "width=0"),
+        ({"identity_of": ("sauce",)}, "sauce"),
+        ({"identity_of": "target"}, "target"),
+        ({"identity_of": (), "loss_weights": {"task": 1, "identity": 1}}, "identity"),
+        ({"encoder_sharing": "all", "freeze_source": True}, "freeze_source"),
+    ],
+)
+def test_a_wrong_argument_is_named(kwargs, message):
+    with pytest.raises(InputError, match=message):
+        I2IAdapt(**{**TINY, **kwargs})
+
+
+def test_an_unknown_preset_is_named():
+    with pytest.raises(InputError, match="'dann'.*i2i_adapt, fcns_in_the_wild, adda"):
+        I2IAdapt.from_preset("dann")
+
+
+@pytest.mark.parametrize(
+    "kwargs",
+    [{"feature_objective": "hinge"}, {"image_objective": "hinge"}, {"pixel_loss": "hinge"}],
+)
+def test_compile_names_an_unknown_choice(kwargs):
+    with pytest.raises(InputError, match="'hinge'"):
+        I2IAdapt(**TINY).compile(**kwargs)
+
+
+def test_networks_follow_the_models_own_dtype(images):
+    model = I2IAdapt(**TINY, dtype="mixed_bfloat16")
+    assert model.source_encoder.get_layer("conv_1").compute_dtype == "bfloat16"
+    assert model.classify(images).dtype == np.float32
+
+
