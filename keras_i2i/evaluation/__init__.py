@@ -4,3 +4,5 @@
 `report` writes the page, `user_images` reads a user's own files. Models come in as arguments; see
 `evaluate` for the few methods they need.
 """
+
+from keras_i2i.evaluation.user_images import read_images as read_images

@@ -59,7 +59,8 @@ def evaluate(
         class_names: one name per class.
         out_dir: the run's folder.
         seed: of the run; also seeds the samples that figures are drawn from.
-        history: one dict per epoch, name → value, for the training curves.
+        history: one dict per epoch, name → value, for the training curves; what counts time rather
+            than progress (`epoch`, `step`, `seconds`) is not drawn.
         domain_names: what figures call the domains, fit to stand before "images".
         seed_in_names: whether file names end in `_seed{seed}`, for runs of several seeds.
 
@@ -81,7 +82,7 @@ def evaluate(
         tests=tests,
         trains={"source": source_train, "target": target_train},
         class_names=list(class_names),
-        domain_names=tuple(domain_names),
+        domain_names=tuple(name.replace("_", " ") for name in domain_names),
         seed=seed,
         out_dir=Path(out_dir),
         suffix=f"_seed{seed}" if seed_in_names else "",
@@ -103,8 +104,9 @@ def evaluate(
         }
     _draw_scores(result["models"], context)
     _draw_features(models, context)
-    if history is not None and len(history) > 1:  # One epoch is a point, not a curve.
-        context.draw("training", figures.training_curves, history)
+    curves = _losses_and_metrics(history or [])
+    if len(curves) > 1 and any(curves):  # One epoch is a point, not a curve.
+        context.draw("training", figures.training_curves, curves)
     result["figures"] = context.figures
     result["warnings"] = _warnings(result)
     return jsonable(result)
@@ -232,6 +234,11 @@ def _check(
                 f"The {domain} test labels go from {test.labels.min()} to {test.labels.max()}, but "
                 f"there are {len(class_names)} class names. Give one name per class."
             )
+
+
+def _losses_and_metrics(history: Sequence[Mapping[str, float]]) -> list[dict[str, float]]:
+    clocks = {"epoch", "step", "steps", "seconds"}
+    return [{key: epoch[key] for key in epoch if key not in clocks} for epoch in history]
 
 
 def _prepare(images: np.ndarray, image_shape: Sequence[int]) -> np.ndarray:

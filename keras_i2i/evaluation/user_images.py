@@ -23,7 +23,7 @@ SHOWN_HEIGHT = 128
 GAP = 4
 
 
-def read_user_images(
+def read_images(
     pattern: str | os.PathLike,
     model: Any,
     class_names: Sequence[str],
@@ -40,7 +40,7 @@ def read_user_images(
 
     Args:
         pattern: a file, a glob pattern (`**` for any depth), or a folder, of which the files are
-            taken whose ending names an image format. See `read_image` for what can be read.
+            taken whose ending names an image format. See `open_image` for what can be read.
         model: offers `image_shape` and `classify`; with `can_translate`, also `translate`.
         class_names: one name per class.
         out_dir: the run's folder.
@@ -55,7 +55,7 @@ def read_user_images(
     bad = []
     for file in files:
         try:
-            read_image(file)
+            open_image(file)
         except InputError as error:
             bad.append(str(error))
     if bad:
@@ -104,8 +104,8 @@ def find_images(pattern: str | os.PathLike) -> list[Path]:
     return files
 
 
-def read_image(path: str | os.PathLike) -> Image.Image:
-    """Reads one image file as 8-bit RGB, upright.
+def open_image(path: str | os.PathLike) -> Image.Image:
+    """Opens one image file as 8-bit RGB, upright.
 
     EXIF orientation is applied; of an animation the first frame is taken; transparency becomes
     white, as on the page that most programs show behind it. Numbers beyond 8 bits are scaled, not
@@ -151,7 +151,7 @@ def _batches(files: Sequence[Path], image_shape: Sequence[int]) -> Iterator[tupl
 
 
 def _prepared(file: Path, image_shape: Sequence[int]) -> np.ndarray:
-    image = read_image(file)
+    image = open_image(file)
     # Averaging whole blocks first spares `preprocess` a photograph in floats.
     factor = min(image.height // (2 * image_shape[0]), image.width // (2 * image_shape[1]))
     if factor > 1:

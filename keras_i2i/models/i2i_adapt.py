@@ -30,6 +30,8 @@ Not in the paper, weight 0 unless asked for: `information`, information maximiza
 paper says its framework "is readily extensible".
 """
 
+import contextlib
+
 import keras
 from keras import ops
 
@@ -219,10 +221,11 @@ class I2IAdapt(AdversarialModel):
         if self.decoder_trunk is not None:
             out.update(self._decode(out["z_x"], out["z_y"]))
         if self._any("cycle"):
-            z_fake_x, z_fake_y = self._encode(out["fake_x"], out["fake_y"])
-            trunk_fake_x, trunk_fake_y = self._on_both(self.decoder_trunk, z_fake_x, z_fake_y)
-            out["cycle_x"] = self.source_branch(trunk_fake_y, training=True)
-            out["cycle_y"] = self.target_branch(trunk_fake_x, training=True)
+            with self._moving_averages_kept():
+                z_fake_x, z_fake_y = self._encode(out["fake_x"], out["fake_y"])
+                trunk_fake_x, trunk_fake_y = self._on_both(self.decoder_trunk, z_fake_x, z_fake_y)
+                out["cycle_x"] = self.source_branch(trunk_fake_y, training=True)
+                out["cycle_y"] = self.target_branch(trunk_fake_x, training=True)
         return out
 
     def generator_losses(self, batch, outputs):
@@ -252,7 +255,8 @@ class I2IAdapt(AdversarialModel):
         if self._any("translated_task"):
             # Through the second encoding only: neither the decoder nor f_x learns to hide a label.
             fake_y = ops.stop_gradient(outputs["fake_y"])
-            z = self.target_encoder(fake_y, training=True)
+            with self._moving_averages_kept():
+                z = self.target_encoder(fake_y, training=True)
             terms["translated_task"] = cross_entropy(labels, self.head(z))
         if self._any("information"):
             terms["information"] = losses.information_maximization(self.head(outputs["z_y"]))
@@ -360,6 +364,27 @@ class I2IAdapt(AdversarialModel):
         joined = network(ops.concatenate([first, second]), training=True)
         size = ops.shape(first)[0]
         return joined[:size], joined[size:]
+
+    @contextlib.contextmanager
+    def _moving_averages_kept(self):
+        """For passes over translations: batch norm's moving averages stay those of real images.
+
+        A pass normalizes by its own batch either way. But inference reads real images, and early
+        translations look like none: averaged in, they cost 20 points of target accuracy within 50
+        steps of a warm start on MNIST→USPS.
+        """
+        networks = (
+            self.source_encoder,
+            self.target_encoder,
+            self.decoder_trunk,
+            self.source_branch,
+            self.target_branch,
+        )
+        variables = [v for network in networks if network for v in network.non_trainable_variables]
+        before = [ops.copy(variable) for variable in variables]
+        yield
+        for variable, value in zip(variables, before, strict=True):
+            variable.assign(value)
 
     def _encode(self, x, y):
         if self.encoder_sharing == "all":

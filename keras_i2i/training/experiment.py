@@ -78,6 +78,9 @@ class Experiment:
         1000, "Steps of the source-only baseline and of the target-only ceiling.", minimum=1
     )
     classifier_learning_rate: float = _option(1e-3, "Adam's, for those two.", above=0)
+    warm_start: bool = _option(
+        False, "Begin with the source-only baseline's encoder and head. ADDA always does."
+    )
     ceiling: bool = _option(
         True,
         "Also train target_only, for the report alone: the ceiling, and an independent reader of "

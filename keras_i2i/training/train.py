@@ -235,7 +235,7 @@ def _run_step(run, step, seed, domains, log):
     keras.utils.set_random_seed(seed)
     if step == "adapted":
         model, steps = experiment.build_model(seed), experiment.steps
-        if model.freeze_source:
+        if experiment.warm_start or model.freeze_source:
             first = load_model(run, "source_only", seed)
             model.start_from(first.encoder, first.head)
     else:

@@ -150,6 +150,17 @@ def test_readers_of_another_size_get_images_of_that_size(run, models, fake):
     assert run(models | {"target_only": reader})["models"]["target_only"]
 
 
+@pytest.mark.parametrize("history", [None, [], HISTORY[:1], [{"seconds": 1.0}] * 3])
+def test_what_is_no_curve_is_not_drawn(history, run, models):
+    assert "training" not in run({"target_only": models["target_only"]}, history=history)["figures"]
+
+
+def test_names_are_written_for_people(run, models):
+    names = ("printed_digits", "usps")
+    result = run({"target_only": models["target_only"]}, domain_names=names)
+    assert result["domain_names"] == ["printed digits", "usps"]
+
+
 def test_seeds_have_figures_of_their_own(run, models):
     result = run({"source_only": models["source_only"]}, seed=7, seed_in_names=True)
     assert result["figures"]["confusion"] == "figures/confusion_seed7.png"

@@ -6,7 +6,7 @@ from PIL import Image
 
 from keras_i2i.errors import InputError
 from keras_i2i.evaluation import user_images
-from keras_i2i.evaluation.user_images import find_images, read_image, read_user_images
+from keras_i2i.evaluation.user_images import find_images, open_image, read_images
 
 
 class Brightness:
@@ -43,7 +43,7 @@ def test_a_folder_of_images(tmp_path):
     save(photos / "a.png", 255)
     save(photos / "b.JPG", (0, 0, 0), mode="RGB")
     (photos / "notes.txt").write_text("not an image, and nobody said it was")
-    table = rows(read_user_images(photos, Brightness(), NAMES, tmp_path / "out"))
+    table = rows(read_images(photos, Brightness(), NAMES, tmp_path / "out"))
 
     assert [row["predicted"] for row in table] == ["bright", "dark"]
     assert [row["file"] for row in table] == [str(photos / "a.png"), str(photos / "b.JPG")]
@@ -62,16 +62,16 @@ def test_a_folder_of_images(tmp_path):
 def test_a_classifier_writes_the_table_only(tmp_path):
     model = Brightness()
     model.can_translate = False
-    read_user_images(save(tmp_path / "a.png"), model, NAMES, tmp_path / "out")
+    read_images(save(tmp_path / "a.png"), model, NAMES, tmp_path / "out")
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["predictions.csv"]
 
 
 def test_batches_change_nothing(tmp_path, monkeypatch):
     for number in range(5):
         save(tmp_path / "in" / f"{number}.png", 60 * number, size=(9 + number, 300))
-    whole = rows(read_user_images(tmp_path / "in", Brightness(), NAMES, tmp_path / "whole"))
+    whole = rows(read_images(tmp_path / "in", Brightness(), NAMES, tmp_path / "whole"))
     monkeypatch.setattr(user_images, "BATCH", 2)
-    assert rows(read_user_images(tmp_path / "in", Brightness(), NAMES, tmp_path / "b")) == whole
+    assert rows(read_images(tmp_path / "in", Brightness(), NAMES, tmp_path / "b")) == whole
     assert len(list((tmp_path / "b" / "translations").iterdir())) == 5
 
 
@@ -81,7 +81,7 @@ def test_names_neither_collide_nor_escape(tmp_path):
     save(tmp_path / "two" / "x..%2f.. x.png")
     save(tmp_path / "two" / ("ü" * 100 + ".png"))
     out = tmp_path / "out"
-    read_user_images(tmp_path / "**" / "*.png", Brightness(), NAMES, out)
+    read_images(tmp_path / "**" / "*.png", Brightness(), NAMES, out)
     written = list((out / "translations").iterdir())
     assert len(written) == 4
     assert all(set(path.name) <= set("0123456789_digitfxü.pn2") for path in written)
@@ -101,7 +101,7 @@ def test_patterns(tmp_path, monkeypatch):
 def test_nothing_matches(pattern, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError, match="No image files match"):
-        read_user_images(pattern, Brightness(), NAMES, tmp_path / "out")
+        read_images(pattern, Brightness(), NAMES, tmp_path / "out")
 
 
 def test_bad_files_are_all_named_and_nothing_is_written(tmp_path):
@@ -111,7 +111,7 @@ def test_bad_files_are_all_named_and_nothing_is_written(tmp_path):
     (tmp_path / "in" / "cut.png").write_bytes(whole[: len(whole) // 2])
     (tmp_path / "in" / "empty.jpg").touch()
     with pytest.raises(InputError) as raised:
-        read_user_images(tmp_path / "in" / "*", Brightness(), NAMES, tmp_path / "out")
+        read_images(tmp_path / "in" / "*", Brightness(), NAMES, tmp_path / "out")
     message = str(raised.value)
     assert "3 of the 4 files" in message and "text.png: not an image" in message
     assert "cut.png" in message and "empty.jpg" in message and "good.png" not in message
@@ -124,7 +124,7 @@ def test_decompression_bombs_are_refused(limit, tmp_path, monkeypatch):
     path = save(tmp_path / "bomb.png")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
     with pytest.raises(InputError, match=f"more than {limit} pixels"):
-        read_image(path)
+        open_image(path)
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,7 @@ def test_decompression_bombs_are_refused(limit, tmp_path, monkeypatch):
     ],
 )
 def test_modes_of_png(mode, value, expected, tmp_path):
-    image = read_image(save(tmp_path / "a.png", value, mode=mode))
+    image = open_image(save(tmp_path / "a.png", value, mode=mode))
     assert image.mode == "RGB" and image.size == (20, 10)
     assert image.getpixel((3, 3)) == expected
 
@@ -152,7 +152,7 @@ def test_modes_of_png(mode, value, expected, tmp_path):
     [("F", 0.5, 128), ("F", 100.0, 100), ("I", 257 * 9, 9), ("CMYK", (0, 0, 0, 255), 0)],
 )
 def test_modes_of_tiff(mode, value, expected, tmp_path):
-    image = read_image(save(tmp_path / "a.tif", value, mode=mode))
+    image = open_image(save(tmp_path / "a.tif", value, mode=mode))
     assert image.getpixel((0, 0)) == (expected,) * 3
 
 
@@ -161,7 +161,7 @@ def test_a_palette_with_a_transparent_entry(tmp_path):
     image.putpalette([0, 0, 0, 200, 0, 0])
     image.putpixel((1, 0), 1)
     image.save(tmp_path / "a.png", transparency=0)
-    read = read_image(tmp_path / "a.png")
+    read = open_image(tmp_path / "a.png")
     assert [read.getpixel((x, 0)) for x in (0, 1)] == [(255, 255, 255), (200, 0, 0)]
 
 
@@ -169,10 +169,10 @@ def test_photographs_are_upright(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6  # Rotate by 90° clockwise to see it upright.
     path = save(tmp_path / "a.jpg", size=(20, 10), exif=exif)
-    assert read_image(path).size == (10, 20)
+    assert open_image(path).size == (10, 20)
 
 
 def test_of_an_animation_the_first_frame(tmp_path):
     frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
     frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
-    assert read_image(tmp_path / "a.gif").getpixel((0, 0)) == (255, 0, 0)
+    assert open_image(tmp_path / "a.gif").getpixel((0, 0)) == (255, 0, 0)

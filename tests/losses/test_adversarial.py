@@ -155,7 +155,7 @@ def test_get_objective_takes_a_name_or_an_instance():
 
 
 def test_errors_name_what_was_given():
-    with pytest.raises(InputError, match="'hinge'.*least_squares, wasserstein, non_saturating"):
+    with pytest.raises(InputError, match=r"'hinge'.*least_squares, wasserstein, non_saturating"):
         losses.get_objective("hinge")
     for weight in (-1.0, float("nan")):
         with pytest.raises(InputError, match=f"Received: {weight}"):

@@ -126,5 +126,5 @@ def test_one_float32_value_per_image(name, dtype, rng):
 
 
 def test_an_unknown_pixel_loss_is_named():
-    with pytest.raises(InputError, match="'lpips'.*l1, l2, ms_ssim"):
+    with pytest.raises(InputError, match=r"'lpips'.*l1, l2, ms_ssim"):
         losses.get_pixel_loss("lpips")

@@ -6,7 +6,7 @@ import pytest
 
 from keras_i2i.losses.task import cross_entropy
 
-LOGITS = np.log([[0.2, 0.3, 0.5], [0.7, 0.2, 0.1]]) + [[3.0], [-2.0]]
+LOGITS = np.log([[0.2, 0.3, 0.5], [0.7, 0.2, 0.1]]) + np.array([[3.0], [-2.0]])
 LABELS = np.array([2, 1])
 
 

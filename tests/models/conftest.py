@@ -1,4 +1,4 @@
-"""Tiny models and batches: 16x16 images, networks of a few filters, a step in well under a second."""
+"""Tiny models and batches: 16x16 images, networks of a few filters, fast steps."""
 
 import keras
 import numpy as np
@@ -44,16 +44,21 @@ def batches():
 
 @pytest.fixture
 def build():
-    """`build(preset, compile={...}, **kwargs)`: a tiny compiled `I2IAdapt`, always the same."""
+    """`build(preset, compile={...}, **kwargs)`: a tiny compiled `I2IAdapt`, always the same.
+
+    An encoder is a name or a function that makes one, called with the seed set.
+    """
 
     def build(preset="i2i_adapt", compile=None, seed=1, **kwargs):
         keras.utils.set_random_seed(seed)
+        if callable(kwargs.get("encoder")):
+            kwargs["encoder"] = kwargs["encoder"]()
         model = I2IAdapt.from_preset(preset, **{**TINY, **kwargs})
         # Eagerly: tracing these graphs takes longer than a few steps.
         model.compile(
             **{
                 "optimizer": keras.optimizers.SGD(0.05),
-                "discriminator_optimizer": keras.optimizers.SGD(0.05),
+                "discriminator_optimizer": keras.optimizers.SGD(0.005),
                 "run_eagerly": True,
                 **(compile or {}),
             }

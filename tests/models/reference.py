@@ -36,7 +36,7 @@ class ReferenceStep:
     def batch_norm(self, x, layer):
         mean, variance = tf.nn.moments(x, [0, 1, 2])
         for moving, moment in ((layer.moving_mean, mean), (layer.moving_variance, variance)):
-            self[moving].assign(0.99 * self[moving] + 0.01 * moment)
+            self[moving].assign(0.9 * self[moving] + 0.1 * moment)
         return self[layer.gamma] * (x - mean) / tf.sqrt(variance + 1e-3) + self[layer.beta]
 
     def encode(self, network, x):
@@ -163,9 +163,7 @@ class ReferenceStep:
                 for name, pair in pairs.items():
                     logs[f"d_{name}"] = self.telling_apart(name, *map(tf.stop_gradient, pair))
                 total = tf.add_n([logs[f"d_{name}"] for name in pairs])
-            theirs = [
-                v for d in self.model.discriminators.values() for v in d.trainable_variables
-            ]
+            theirs = [v for d in self.model.discriminators.values() for v in d.trainable_variables]
             self.update(theirs, discriminator_tape.gradient(total, [self[v] for v in theirs]))
 
             terms = {

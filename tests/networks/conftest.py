@@ -22,8 +22,9 @@ def randomized():
 
     def randomize(network, seed=0):
         rng = np.random.default_rng(seed)
-        network.set_weights([rng.uniform(0.1, 0.9, w.shape) - 0.3 * (w.ndim > 1)
-                             for w in network.get_weights()])
+        network.set_weights(
+            [rng.uniform(0.1, 0.9, w.shape) - 0.3 * (w.ndim > 1) for w in network.get_weights()]
+        )
         return network
 
     return randomize

@@ -41,6 +41,4 @@ def test_both_parts_survive_a_file(reloaded, randomized, noise):
         (networks.decoder_branch((4, 4, 3), 2, 0.05), (4, 4, 3)),
     ):
         features = noise(2, *shape)
-        np.testing.assert_array_equal(
-            reloaded(randomized(network))(features), network(features)
-        )
+        np.testing.assert_array_equal(reloaded(randomized(network))(features), network(features))

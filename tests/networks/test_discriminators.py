@@ -1,5 +1,7 @@
 """Discriminators: the paper's sizes, raw scores at the end."""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -21,7 +23,7 @@ BOTH = [image_discriminator, feature_discriminator]
 def test_the_image_discriminator_has_the_papers_filters(channels):
     sizes = [channels, 64, 128, 256]
     expected = 16 * 256 * 1 + 1
-    for into, out in zip(sizes, sizes[1:], strict=False):
+    for into, out in itertools.pairwise(sizes):
         expected += 16 * into * out + out + 2 * out  # kernel, bias; the norm's scale and offset
     network = networks.image_discriminator((32, 32, channels))
     assert network.count_params() == expected

@@ -1,5 +1,7 @@
 """Encoders: the paper's sizes, and how two of them share weights."""
 
+import itertools
+
 import keras
 import numpy as np
 import pytest
@@ -13,7 +15,7 @@ def norms(network):
 
 
 def conv_then_norm(kernel, into, out):
-    """Parameters of a convolution without bias and its batch norm, two of whose four are trained."""
+    """Parameters of a convolution without bias and of its batch norm's four vectors."""
     return kernel**2 * into * out + 4 * out
 
 
@@ -21,7 +23,7 @@ def conv_then_norm(kernel, into, out):
 def test_lenet_has_the_papers_filters(channels):
     encoder = networks.lenet_encoder((32, 32, channels))
     sizes = [channels, 64, 64, 128, 128]
-    expected = sum(conv_then_norm(4, *pair) for pair in zip(sizes, sizes[1:], strict=False))
+    expected = sum(conv_then_norm(4, *pair) for pair in itertools.pairwise(sizes))
     assert encoder.count_params() == expected
     assert encoder.output_shape == (None, 2, 2, 128)
 
@@ -158,7 +160,7 @@ def test_a_width_must_be_positive(width):
 
 
 def test_an_unknown_encoder_is_named():
-    with pytest.raises(InputError, match="'resnet'.*densenet, lenet"):
+    with pytest.raises(InputError, match=r"'resnet'.*densenet, lenet"):
         networks.build_encoder("resnet", (32, 32, 1))
 
 
@@ -171,5 +173,5 @@ def test_a_users_model_of_another_shape_is_named(side, stride):
 
 
 def test_unknown_sharing_is_named(encoder):
-    with pytest.raises(InputError, match="all, all_but_batch_norm, none.*'some'"):
+    with pytest.raises(InputError, match=r"all, all_but_batch_norm, none.*'some'"):
         networks.second_encoder(encoder, "some")

@@ -1,0 +1,306 @@
+"""The alternation: who moves when, what is logged, and that Keras's own machinery works on it."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_i2i.errors import InputError
+from keras_i2i.models import I2IAdapt
+
+from .conftest import TINY, make_batch
+
+SGD = keras.optimizers.SGD
+
+
+def dataset(size, batch_size):
+    return tf.data.Dataset.from_tensor_slices(make_batch(size)).batch(batch_size)
+
+
+# Who moves
+
+
+def test_the_discriminators_update_leaves_every_generator_weight_bit_identical(
+    build, batch, snapshot
+):
+    model = build(compile={"optimizer": SGD(0.0), "discriminator_steps": 2})
+    generators = snapshot(model, "trainable_variables")
+    discriminators = snapshot(model, "discriminator_variables")
+    model.train_on_batch(*batch)
+    assert generators.unchanged
+    assert not discriminators.unchanged
+
+
+def test_the_generators_update_leaves_every_discriminator_weight_bit_identical(
+    build, batch, snapshot
+):
+    model = build(compile={"discriminator_optimizer": SGD(0.0)})
+    generators = snapshot(model, "trainable_variables")
+    discriminators = [snapshot(network) for network in model.discriminators.values()]
+    model.train_on_batch(*batch)
+    assert not generators.unchanged
+    assert all(weights.unchanged for weights in discriminators)
+
+
+def test_every_trainable_weight_has_exactly_one_optimizer(build):
+    model = build()
+    ours = {id(v) for v in model.trainable_variables}
+    theirs = {id(v) for v in model.discriminator_variables}
+    assert not ours & theirs
+    networks = [model.source_encoder, model.head, model.decoder_trunk, model.source_branch]
+    networks += [model.target_branch, *model.discriminators.values()]
+    assert ours | theirs == {id(v) for network in networks for v in network.trainable_variables}
+    assert len(model.trainable_variables) == len(ours)
+
+
+def test_generators_answer_to_the_updated_discriminators(build, batch):
+    """A discriminator that moves makes another feature loss than one that stands still."""
+
+    def feature_loss(rate):
+        model = build("fcns_in_the_wild", compile={"discriminator_optimizer": SGD(rate)})
+        return float(model.train_on_batch(*batch, return_dict=True)["feature"])
+
+    assert abs(feature_loss(0.5) - feature_loss(0.0)) > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("steps", "iterations"),
+    [
+        ({}, (3, 3)),
+        ({"discriminator_steps": 2}, (3, 6)),
+        ({"generator_steps": 2}, (6, 6)),
+        ({"discriminator_steps": 3, "generator_steps": 2}, (6, 18)),
+    ],
+)
+def test_numbers_of_steps(build, batches, train, steps, iterations):
+    model = build("fcns_in_the_wild", compile=steps)
+    train(model, batches(3))
+    assert int(model.optimizer.iterations) == iterations[0]
+    assert int(model.discriminator_optimizer.iterations) == iterations[1]
+
+
+def test_two_generator_steps_are_two_batches_of_the_same_images(build, batch, train, snapshot):
+    twice = build("fcns_in_the_wild", compile={"generator_steps": 2})
+    one = build("fcns_in_the_wild")
+    train(twice, [batch])
+    train(one, [batch, batch])
+    assert snapshot(twice).equal(snapshot(one))
+
+
+@pytest.mark.parametrize("name", ["discriminator_steps", "generator_steps"])
+def test_a_number_of_steps_below_one_is_named(name):
+    with pytest.raises(InputError, match=f"{name} must be at least 1. Received: 0"):
+        I2IAdapt(**TINY).compile(**{name: 0})
+
+
+def test_one_optimizer_cannot_serve_both_players():
+    shared = keras.optimizers.Adam()
+    with pytest.raises(InputError, match="optimizer"):
+        I2IAdapt(**TINY).compile(optimizer=shared, discriminator_optimizer=shared)
+
+
+# Reproducibility
+
+
+def test_the_same_seed_gives_the_same_weights(build, batches, train, snapshot):
+    # With a gradient penalty: its random points have to come again too.
+    terms = {"loss_weights": {"task": 1, "translation": 1}}
+    one, two, other = build(**terms), build(**terms), build(**terms, seed=8)
+    for model in (one, two, other):
+        train(model, batches(3))
+    assert snapshot(one).equal(snapshot(two))
+    assert not snapshot(one).equal(snapshot(other))
+
+
+def test_eager_steps_and_graph_steps_agree(build, batches, train):
+    eager = build("fcns_in_the_wild")
+    graph = build("fcns_in_the_wild", compile={"run_eagerly": False})
+    logs = [train(model, batches(2)) for model in (eager, graph)]
+    assert logs[0] == pytest.approx(logs[1], rel=1e-5)
+    for one, two in zip(eager.weights, graph.weights, strict=True):
+        np.testing.assert_allclose(one, two, atol=1e-6)
+
+
+# fit, evaluate, predict
+
+
+@pytest.fixture
+def steady(build, own_encoder):
+    """A model of which nothing moves: no learning rate, no batch norm."""
+    return build(
+        "fcns_in_the_wild",
+        encoder=own_encoder,
+        compile={"optimizer": SGD(0.0), "discriminator_optimizer": SGD(0.0)},
+    )
+
+
+def log_softmax(logits):
+    return logits - np.log(np.exp(logits).sum(1, keepdims=True))
+
+
+@pytest.mark.parametrize("kind", ["numpy", "tf.data"])
+def test_an_epochs_logs_are_means_over_its_images_whatever_the_batches(steady, kind):
+    images, labels = make_batch(7)
+    if kind == "numpy":
+        history = steady.fit(images, labels, batch_size=4, shuffle=False, epochs=2, verbose=0)
+    else:
+        history = steady.fit(dataset(7, 4), epochs=2, shuffle=False, verbose=0)
+    logits = steady.classify(images["source"], "source")
+    task = -log_softmax(logits)[np.arange(7), labels].mean()
+    score = {
+        domain: steady.discriminators["feature"](encoder(images[domain])).numpy()
+        for domain, encoder in (
+            ("source", steady.source_encoder), ("target", steady.target_encoder)
+        )
+    }  # fmt: skip
+    feature = ((score["target"] - 1) ** 2).mean()
+    expected = {
+        "task": task,
+        "feature": feature,
+        "d_feature": ((score["source"] - 1) ** 2 + score["target"] ** 2).mean(),
+        "loss": task + 0.2 * feature,
+    }
+    assert history.history.keys() == expected.keys()
+    for name, value in expected.items():
+        assert history.history[name] == pytest.approx([value, value], rel=1e-4), name
+
+
+def test_the_logged_loss_is_the_weighted_sum_of_the_logged_terms(build):
+    model = build()
+    logs = model.fit(dataset(6, 4), epochs=2, shuffle=False, verbose=0).history
+    for epoch in range(2):
+        weighted = sum(model.loss_weights[term] * logs[term][epoch] for term in model.terms)
+        assert logs["loss"][epoch] == pytest.approx(weighted, rel=1e-5)
+
+
+def test_validation_in_fit_is_evaluate_afterwards(build):
+    model = build("fcns_in_the_wild")
+    images, labels = make_batch(8, seed=4)
+    held_out = images["target"], labels
+    history = model.fit(
+        dataset(8, 4), epochs=3, validation_data=held_out, shuffle=False, verbose=0
+    ).history
+    scores = model.evaluate(*held_out, verbose=0, return_dict=True)
+    assert history["val_loss"][-1] == pytest.approx(scores["loss"], rel=1e-5)
+    assert history["val_accuracy"][-1] == pytest.approx(scores["accuracy"])
+
+
+# Keras's optimizers and callbacks
+
+
+class Recorder(keras.callbacks.Callback):
+    """The generators' weights after each step."""
+
+    def __init__(self):
+        super().__init__()
+        self.steps = []
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.steps.append([v.numpy() for v in self.model.trainable_variables])
+
+
+def averages(steps, momentum):
+    """Exponential moving averages that start at the first step's weights."""
+    average = steps[0]
+    for weights in steps[1:]:
+        average = [momentum * a + (1 - momentum) * w for a, w in zip(average, weights, strict=True)]
+    return average
+
+
+def ema_model(build, name="fcns_in_the_wild"):
+    return build(name, compile={"optimizer": SGD(0.1, use_ema=True, ema_momentum=0.8)})
+
+
+def test_averaged_weights_are_the_generators_after_fit_and_not_the_discriminators(build):
+    model, plain, recorder = ema_model(build), build("fcns_in_the_wild"), Recorder()
+    plain.optimizer.learning_rate = 0.1
+    model.fit(dataset(8, 4), epochs=2, callbacks=[recorder], shuffle=False, verbose=0)
+    plain.fit(dataset(8, 4), epochs=2, shuffle=False, verbose=0)
+    expected = averages(recorder.steps, 0.8)
+    for variable, average in zip(model.trainable_variables, expected, strict=True):
+        np.testing.assert_allclose(variable, average, atol=1e-6)
+    assert not np.allclose(expected[0], recorder.steps[-1][0], atol=1e-6)
+    for one, two in zip(model.discriminator_variables, plain.discriminator_variables, strict=True):
+        np.testing.assert_array_equal(one, two)
+
+
+def test_swap_ema_weights_lets_a_checkpoint_see_the_averages(build, tmp_path, images):
+    model, recorder = ema_model(build), Recorder()
+    path = str(tmp_path / "{epoch}.keras")
+    model.fit(
+        dataset(8, 4),
+        epochs=2,
+        callbacks=[
+            recorder,
+            keras.callbacks.SwapEMAWeights(swap_on_epoch=True),
+            keras.callbacks.ModelCheckpoint(path),
+        ],
+        shuffle=False,
+        verbose=0,
+    )
+    saved = keras.models.load_model(tmp_path / "1.keras")
+    expected = averages(recorder.steps[:2], 0.8)
+    for variable, average in zip(saved.trainable_variables, expected, strict=True):
+        np.testing.assert_allclose(variable, average, atol=1e-6)
+    assert not np.allclose(saved.classify(images), model.classify(images))
+
+
+def test_a_schedule_callback_sets_the_generators_rate_only(build):
+    model = build("fcns_in_the_wild")
+    model.fit(
+        dataset(4, 4),
+        epochs=2,
+        callbacks=[keras.callbacks.LearningRateScheduler(lambda epoch, rate: 0.5 * rate)],
+        shuffle=False,
+        verbose=0,
+    )
+    assert float(model.optimizer.learning_rate) == pytest.approx(0.05 / 4)
+    assert float(model.discriminator_optimizer.learning_rate) == pytest.approx(0.005)
+
+
+def test_early_stopping_stops_and_restores_the_best_epoch(build, snapshot):
+    model, best = build("fcns_in_the_wild"), []
+    remember = keras.callbacks.LambdaCallback(
+        on_epoch_end=lambda epoch, logs: best.append(snapshot(model))
+    )
+    stop = keras.callbacks.EarlyStopping(
+        "task", mode="min", min_delta=1e9, patience=1, restore_best_weights=True
+    )
+    history = model.fit(
+        dataset(4, 4), epochs=9, callbacks=[remember, stop], shuffle=False, verbose=0
+    )
+    assert history.epoch == [0, 1]
+    assert snapshot(model).equal(best[0]) and not best[0].equal(best[1])
+
+
+# Several replicas
+
+
+@pytest.mark.parametrize("steps", [{}, {"discriminator_steps": 2}])
+def test_two_replicas_take_the_step_of_one_on_the_same_global_batch(
+    build, own_encoder, two_replicas, steps
+):
+    def trained():
+        # No batch norm: its statistics are each replica's own.
+        model = build(
+            "fcns_in_the_wild",
+            encoder=own_encoder,
+            compile={
+                "optimizer": SGD(0.2),
+                "discriminator_optimizer": SGD(0.1),
+                "run_eagerly": False,
+                **steps,
+            },
+        )
+        history = model.fit(dataset(24, 8), shuffle=False, verbose=0).history
+        return model.get_weights(), history
+
+    with two_replicas.scope():
+        two, two_logs = trained()
+    one, one_logs = trained()
+    assert two_replicas.num_replicas_in_sync == 2
+    for a, b in zip(one, two, strict=True):
+        np.testing.assert_allclose(a, b, atol=2e-6)
+    assert two_logs.keys() == one_logs.keys()
+    for name, values in one_logs.items():
+        assert two_logs[name] == pytest.approx(values, rel=1e-4), name

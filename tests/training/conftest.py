@@ -1,0 +1,71 @@
+"""Tiny runs: 16x16 digits that come with the libraries, networks of a few filters, a few steps."""
+
+import contextlib
+import dataclasses
+
+import pytest
+from absl import flags as absl_flags
+
+from keras_i2i import data
+from keras_i2i.training import train as train_module
+from keras_i2i.training.experiment import Experiment
+
+TRAIN_IMAGES, TEST_IMAGES = 300, 40
+TINY = {
+    "source": "printed_digits",
+    "target": "handwritten_digits",
+    "run_dir": "runs/tiny",
+    "image_size": 16,
+    "batch_size": 4,
+    "steps": 4,
+    "steps_per_epoch": 2,
+    "classifier_steps": 4,
+    "encoder_width": 0.1,
+    "decoder_width": 0.02,
+    "discriminator_width": 0.02,
+}
+
+
+@contextlib.contextmanager
+def small_data(target_labels=lambda labels: labels):
+    """A few images of each domain, also in curves and grids.
+
+    Args:
+        target_labels: what becomes of the target's *training* labels.
+    """
+
+    def domain(name, labels=lambda labels: labels):
+        whole = data.get_domain(name)
+
+        def read(split, data_dir):
+            if split == "test":
+                return whole.read(split, data_dir).take(TEST_IMAGES)
+            examples = whole.read(split, data_dir).take(TRAIN_IMAGES)
+            return data.Examples(examples.images, labels(examples.labels))
+
+        return dataclasses.replace(whole, read=read)
+
+    source, target = domain(TINY["source"]), domain(TINY["target"], target_labels)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(data.DOMAINS, source.name, source)
+        patch.setitem(data.DOMAINS, target.name, target)
+        patch.setattr(train_module, "_CURVE_IMAGES", 10)
+        patch.setattr(train_module, "_GRID_IMAGES", 3)
+        yield
+
+
+@pytest.fixture
+def make_experiment():
+    """`make_experiment(**fields)`: a tiny `Experiment`."""
+    return lambda **fields: Experiment(**{**TINY, **fields})
+
+
+@pytest.fixture
+def fresh_flags():
+    """absl's flags; those that a test declares are gone after it."""
+    flags = absl_flags.FLAGS
+    before = set(flags)
+    yield flags
+    for name in set(flags) - before:
+        delattr(flags, name)
+    flags.unparse_flags()

@@ -1,0 +1,139 @@
+"""The run directory: whose it is, and files that are never half written."""
+
+import pathlib
+
+import pytest
+
+from keras_i2i.errors import InputError
+from keras_i2i.training.run_directory import RunDirectory, replacing
+
+
+@pytest.fixture
+def run_dir(tmp_path):
+    return str(tmp_path / "runs" / "one")
+
+
+def contents(folder):
+    return {path: path.read_bytes() for path in pathlib.Path(folder).rglob("*") if path.is_file()}
+
+
+def test_a_new_folder_holds_the_flags(run_dir, make_experiment):
+    experiment = make_experiment(run_dir=run_dir, seeds=[2, 3])
+    run = RunDirectory.create(experiment)
+    assert list(contents(run_dir)) == [run.flagfile]
+    assert RunDirectory.open(run_dir).experiment == experiment
+
+
+def test_the_same_flags_are_accepted_again(run_dir, make_experiment):
+    RunDirectory.create(make_experiment(run_dir=run_dir))
+    before = contents(run_dir)
+    RunDirectory.create(make_experiment(run_dir=run_dir))
+    assert contents(run_dir) == before
+
+
+def test_other_flags_are_refused_with_the_difference(run_dir, make_experiment):
+    fields = {"run_dir": run_dir, "seeds": [0, 1]}
+    RunDirectory.create(make_experiment(**fields, learning_rate=0.1, ceiling=True))
+    before = contents(run_dir)
+    with pytest.raises(InputError) as error:
+        RunDirectory.create(make_experiment(**fields, learning_rate=0.2, ceiling=False))
+    assert str(error.value) == (
+        f"{run_dir} holds a run with other flags:\n"
+        "  --ceiling=true there, false given\n"
+        "  --learning_rate=0.1 there, 0.2 given\n"
+        "Give another --run_dir, or the same flags to continue it."
+    )
+    assert contents(run_dir) == before
+
+
+def test_data_may_move(run_dir, make_experiment):
+    RunDirectory.create(make_experiment(run_dir=run_dir, data_dir="/here"))
+    RunDirectory.create(make_experiment(run_dir=run_dir, data_dir="/there"))
+    assert RunDirectory.open(run_dir).experiment.data_dir == "/there"
+    assert RunDirectory.open(run_dir, data_dir="/elsewhere").experiment.data_dir == "/elsewhere"
+
+
+def test_a_run_may_move(run_dir, tmp_path, make_experiment):
+    RunDirectory.create(make_experiment(run_dir=run_dir))
+    moved = pathlib.Path(run_dir).rename(tmp_path / "moved")
+    run = RunDirectory.open(moved)
+    assert run.path == moved
+    assert run.flagfile.parent == moved
+    RunDirectory.create(make_experiment(run_dir=str(moved)))
+
+
+def test_an_empty_folder_is_taken(tmp_path, make_experiment):
+    RunDirectory.create(make_experiment(run_dir=str(tmp_path)))
+    assert (tmp_path / "flags.cfg").exists()
+
+
+def test_a_folder_with_foreign_content_is_refused_and_left_alone(tmp_path, make_experiment):
+    (tmp_path / "holiday.txt").write_text("photos")
+    before = contents(tmp_path)
+    with pytest.raises(InputError, match=r"is no run of this program. Give another --run_dir\."):
+        RunDirectory.create(make_experiment(run_dir=str(tmp_path)))
+    assert contents(tmp_path) == before
+
+
+def test_a_file_in_the_folders_place_is_refused(tmp_path, make_experiment):
+    path = tmp_path / "file"
+    path.write_text("mine")
+    with pytest.raises(InputError, match="is no run of this program"):
+        RunDirectory.create(make_experiment(run_dir=str(path)))
+    assert path.read_text() == "mine"
+
+
+def test_a_folder_without_a_run_cannot_be_opened(tmp_path):
+    with pytest.raises(InputError, match=r"holds no run: .*flags.cfg is missing\. Give"):
+        RunDirectory.open(tmp_path)
+
+
+def test_the_home_folder_may_be_written_as_a_tilde(tmp_path, monkeypatch, make_experiment):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    RunDirectory.create(make_experiment(run_dir="~/runs/one"))
+    assert (tmp_path / "runs" / "one" / "flags.cfg").exists()
+    assert not (tmp_path / "~").exists()
+
+
+def test_models_carry_the_seed_where_there_are_several(make_experiment):
+    one = RunDirectory("r", make_experiment(seeds=[4]))
+    two = RunDirectory("r", make_experiment(seeds=[4, 5]))
+    assert one.model("adapted", 4).name == "model.keras"
+    assert one.model("source_only", 4).name == "source_only.keras"
+    assert two.model("adapted", 5).name == "model_seed_5.keras"
+    assert two.model("target_only", 4).name == "target_only_seed_4.keras"
+
+
+def test_steps_and_seeds_share_no_file(make_experiment):
+    run = RunDirectory("r", make_experiment(seeds=[4, 5]))
+    for place in (run.model, run.history, run.checkpoints, run.tensorboard):
+        paths = {place(s, n) for s in ("source_only", "target_only", "adapted") for n in (4, 5)}
+        assert len(paths) == 6
+
+
+def test_replacing_puts_the_new_file_in_place_and_makes_its_folder(tmp_path):
+    path = tmp_path / "deep" / "model.keras"
+    with replacing(path) as temporary:
+        assert temporary.parent == path.parent
+        assert temporary.suffix == path.suffix
+        temporary.write_text("new")
+        assert not path.exists()
+    assert list(path.parent.iterdir()) == [path]
+    assert path.read_text() == "new"
+
+
+@pytest.mark.parametrize("exception", [RuntimeError, KeyboardInterrupt])
+def test_replacing_leaves_the_old_file_and_nothing_else_if_it_fails(tmp_path, exception):
+    path = tmp_path / "metrics.json"
+    path.write_text("old")
+    with pytest.raises(exception), replacing(path) as temporary:
+        temporary.write_text("half")
+        raise exception
+    assert contents(tmp_path) == {path: b"old"}
+
+
+def test_a_failure_before_anything_is_written_leaves_nothing(tmp_path):
+    with pytest.raises(RuntimeError), replacing(tmp_path / "metrics.json"):
+        raise RuntimeError
+    assert list(tmp_path.iterdir()) == []
