@@ -1,16 +1,16 @@
 """Unsupervised domain adaptation by image-to-image translation, in Keras 3 and TensorFlow.
 
-    import keras
-    import keras_i2i
+import keras
+import keras_i2i
 
-    source = keras_i2i.load("printed_digits", "train")
-    target = keras_i2i.load_unlabelled("handwritten_digits", "train")
-    batches = keras_i2i.unpaired_batches(
-        source, target, batch_size=64, image_shape=(32, 32, 1), seed=0
-    )
-    model = keras_i2i.I2IAdapt.from_preset("i2i_adapt")
-    model.compile(keras.optimizers.Adam(2e-4, 0.5), keras.optimizers.Adam(2e-4, 0.5))
-    model.fit(batches, steps_per_epoch=100, epochs=10, shuffle=False)
+source = keras_i2i.load("printed_digits", "train")
+target = keras_i2i.load_unlabelled("handwritten_digits", "train")
+batches = keras_i2i.unpaired_batches(
+    source, target, batch_size=64, image_shape=(32, 32, 1), seed=0
+)
+model = keras_i2i.I2IAdapt.from_preset("i2i_adapt")
+model.compile(keras.optimizers.Adam(2e-4, 0.5), keras.optimizers.Adam(2e-4, 0.5))
+model.fit(batches, steps_per_epoch=100, epochs=10, shuffle=False)
 """
 
 from keras_i2i._version import __version__

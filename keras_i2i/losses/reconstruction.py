@@ -39,8 +39,8 @@ def ms_ssim(images, reconstructions):
     with moments under a Gaussian window of 11 pixels and σ = 1.5, per channel, each scale half the
     one before by averaging 2x2 pixels. Small images get as many of the five scales as leave the
     window room (32x32: two), with the weights of those scales normalized to sum to one, and below
-    11 pixels a window as wide as the image: this project's choice. Negative similarities count as
-    0, since a negative number has no real power. In [0, 1].
+    11 pixels a window as wide as the image: this project's choice. A scale's similarity counts as
+    10⁻⁶ at least, since a negative number has no real power. In [0, 1).
 
     The pixel loss that the re-implementation of I2I-Adapt tried; Zhao et al. (2017) discuss it.
     """
@@ -61,7 +61,7 @@ def ms_ssim(images, reconstructions):
             contrast = luminance * contrast
         # Mean over positions first, as published; the tiny floor keeps the power's slope finite.
         level = ops.maximum(ops.mean(contrast, axis=(1, 2)), 1e-6)
-        similarity = similarity * ops.power(level, weight)
+        similarity = similarity * ops.power(level, float(weight))
     return 1.0 - ops.mean(similarity, axis=-1)
 
 

@@ -59,6 +59,8 @@ class AdversarialModel(ImageModel):
         ):
             if steps < 1:
                 raise InputError(f"{name} must be at least 1. Received: {steps}")
+        if isinstance(optimizer, keras.Optimizer) and optimizer is discriminator_optimizer:
+            raise InputError("Each player needs an optimizer of its own. Received: one for both.")
         kwargs.setdefault("jit_compile", False)
         super().compile(optimizer=optimizer, **kwargs)
         self.discriminator_optimizer = keras.optimizers.get(discriminator_optimizer)
@@ -116,7 +118,8 @@ class AdversarialModel(ImageModel):
         batch = {**images, "source_labels": labels}
         for _ in range(self.generator_steps):
             self._alternate(batch)
-        return {metric.name: metric.result() for metric in self.metrics}
+        trackers = [self._loss_tracker, *self._trackers.values()]
+        return {tracker.name: tracker.result() for tracker in trackers}
 
     def _alternate(self, batch):
         variables = self.trainable_variables
@@ -159,10 +162,14 @@ class AdversarialModel(ImageModel):
     @property
     def metrics(self):
         """Running means of the losses, reset by Keras at each epoch's start."""
-        return [self._loss_tracker, *self._trackers.values()] if self.compiled else []
+        if not self.compiled:
+            return []
+        return [self._loss_tracker, self._accuracy_tracker, *self._trackers.values()]
 
     def get_compile_config(self):
         """Arguments of `compile`, so that a loaded model is compiled."""
+        if not self.compiled:
+            return None
         serialize = keras.saving.serialize_keras_object
         return {
             "optimizer": serialize(self.optimizer),

@@ -32,8 +32,9 @@ class Classifier(AdversarialModel):
         self._encoder_spec = encoder
         self.loss_weights = {"task": 1.0}
         self.discriminators = {}
-        self.encoder = networks.build_encoder(encoder, self.image_shape, encoder_width)
-        self.head = networks.classification_head(self.encoder.output_shape[1:], num_classes)
+        with self.own_dtype_policy():
+            self.encoder = networks.build_encoder(encoder, self.image_shape, encoder_width)
+            self.head = networks.classification_head(self.encoder.output_shape[1:], num_classes)
         self.built = True
 
     def encoder_of(self, domain):

@@ -130,13 +130,31 @@ class I2IAdapt(AdversarialModel):
         self._seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed)
 
+        if not set(self.identity_of) <= set(DOMAINS) or not self.identity_of:
+            raise InputError(
+                f"identity_of must name one or both of {', '.join(DOMAINS)}, in a list. "
+                f"Received: {identity_of!r}"
+            )
+        if freeze_source and encoder_sharing == "all":
+            raise InputError(
+                "freeze_source needs a target encoder of its own: encoder_sharing='none'. "
+                "Received: encoder_sharing='all'"
+            )
+        with self.own_dtype_policy():
+            self._build_networks(encoder, encoder_width, decoder_width, discriminator_width)
+        if freeze_source:
+            self.source_encoder.trainable = False
+            self.head.trainable = False
+        self.built = True
+
+    def _build_networks(self, encoder, encoder_width, decoder_width, discriminator_width):
         self.source_encoder = networks.build_encoder(encoder, self.image_shape, encoder_width)
-        self.target_encoder = networks.second_encoder(self.source_encoder, encoder_sharing)
+        self.target_encoder = networks.second_encoder(self.source_encoder, self.encoder_sharing)
         feature_shape = self.source_encoder.output_shape[1:]
 
         self.head = None
-        if freeze_source or self._any("task", "translated_task", "information", "target_task"):
-            self.head = networks.classification_head(feature_shape, num_classes)
+        if self.freeze_source or self._any("task", "translated_task", "information", "target_task"):
+            self.head = networks.classification_head(feature_shape, self.num_classes)
 
         self.decoder_trunk = self.source_branch = self.target_branch = None
         if self._any("translation", "identity", "cycle", "translated_task"):
@@ -160,11 +178,6 @@ class I2IAdapt(AdversarialModel):
                 self.discriminators[domain] = networks.image_discriminator(
                     self.image_shape, discriminator_width, f"{domain}_discriminator"
                 )
-
-        if freeze_source:
-            self.source_encoder.trainable = False
-            self.head.trainable = False
-        self.built = True
 
     @classmethod
     def from_preset(cls, preset="i2i_adapt", **kwargs):
@@ -208,7 +221,7 @@ class I2IAdapt(AdversarialModel):
         super().compile(optimizer, discriminator_optimizer, **kwargs)
 
     def forward(self, batch):
-        """Z = f(·) of both domains and, where a term needs them, all that the decoders make."""
+        """Features f(·) of both domains and, where a term needs it, all that the decoders make."""
         x, y = batch["source"], batch["target"]
         out = {}
         if self._any("target_task"):
@@ -342,10 +355,20 @@ class I2IAdapt(AdversarialModel):
             "seed": self._seed,
         }
 
+    def save_own_variables(self, store):
+        """As in Keras, and where the random points have got to."""
+        super().save_own_variables(store)
+        store["seed_generator"] = self.seed_generator.state.numpy()
+
+    def load_own_variables(self, store):
+        """As in Keras, and where the random points have got to."""
+        self.seed_generator.state.assign(store["seed_generator"])
+
     def get_compile_config(self):
         """Arguments of `compile`, so that a loaded model is compiled."""
-        return {
-            **super().get_compile_config(),
+        config = super().get_compile_config()
+        return config and {
+            **config,
             "feature_objective": keras.saving.serialize_keras_object(self.feature_objective),
             "image_objective": keras.saving.serialize_keras_object(self.image_objective),
             "pixel_loss": self.pixel_loss,
@@ -380,7 +403,7 @@ class I2IAdapt(AdversarialModel):
             self.source_branch,
             self.target_branch,
         )
-        variables = [v for network in networks if network for v in network.non_trainable_variables]
+        variables = [v for network in networks if network for v in network.non_trainable_weights]
         before = [ops.copy(variable) for variable in variables]
         yield
         for variable, value in zip(variables, before, strict=True):

@@ -1,5 +1,7 @@
 """What every model of the package can do with images once it is trained."""
 
+import contextlib
+
 import keras
 import numpy as np
 from keras import ops
@@ -32,6 +34,16 @@ class ImageModel(keras.Model):
         """The encoder of "source" or "target" images."""
         self.check_domain(domain)
         return getattr(self, f"{domain}_encoder")
+
+    @contextlib.contextmanager
+    def own_dtype_policy(self):
+        """Networks built in this block get the model's dtype policy, not the global one."""
+        before = keras.config.dtype_policy()
+        keras.config.set_dtype_policy(self.dtype_policy)
+        try:
+            yield
+        finally:
+            keras.config.set_dtype_policy(before)
 
     def check_domain(self, domain):
         """Raises an `InputError` unless the domain is "source" or "target"."""

@@ -29,6 +29,7 @@ class ReadsThroughTranslation:
         return self.classifier.embed(self._as_source(images, domain), "source")
 
     def _as_source(self, images, domain):
+        self.classifier.check_domain(domain)
         if domain == DOMAINS[0]:
             return images
         return self.translator.translate(images, "target_to_source")

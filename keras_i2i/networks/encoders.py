@@ -139,7 +139,7 @@ def second_encoder(encoder, sharing):
         own = sharing == "none" or isinstance(layer, layers.BatchNormalization)
         return layer.__class__.from_config(layer.get_config()) if own else layer
 
-    other = keras.models.clone_model(encoder, clone_function=clone_or_share)
+    other = keras.models.clone_model(encoder, clone_function=clone_or_share, recursive=True)
     other.name = f"{encoder.name}_target"
     other.set_weights(encoder.get_weights())
     return other

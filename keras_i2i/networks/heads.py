@@ -5,7 +5,7 @@ from keras import layers
 
 
 def classification_head(feature_shape, num_classes, name="head"):
-    """H for image classification: one dense layer on the flattened features.
+    """Classification head h: one dense layer on the flattened features.
 
     Args:
         feature_shape: (h, w, D), an encoder's output without the batch.

@@ -36,13 +36,13 @@ def images():
     return make_batch(7, seed=1)[0]["target"]
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def batches():
     """`batches(n)`: n different batches."""
     return lambda n: [make_batch(seed=seed) for seed in range(n)]
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def build():
     """`build(preset, compile={...}, **kwargs)`: a tiny compiled `I2IAdapt`, always the same.
 
@@ -68,7 +68,7 @@ def build():
     return build
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def own_encoder():
     """`own_encoder()`: a user's functional encoder, without batch norm."""
 
@@ -80,7 +80,7 @@ def own_encoder():
     return make
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def train():
     """`train(model, batches)`: one step on each, the last step's logs."""
 

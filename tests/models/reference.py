@@ -27,6 +27,7 @@ class ReferenceStep:
         self.random = keras.random.SeedGenerator(seed)
         self.copy = {id(v): tf.Variable(v.numpy()) for v in model.variables}
         self.moments = {}
+        self.averaging = True  # whether batch norm's moving averages follow
 
     def __getitem__(self, variable):
         return self.copy[id(variable)]
@@ -35,7 +36,8 @@ class ReferenceStep:
 
     def batch_norm(self, x, layer):
         mean, variance = tf.nn.moments(x, [0, 1, 2])
-        for moving, moment in ((layer.moving_mean, mean), (layer.moving_variance, variance)):
+        moments = (layer.moving_mean, mean), (layer.moving_variance, variance)
+        for moving, moment in moments if self.averaging else ():
             self[moving].assign(0.9 * self[moving] + 0.1 * moment)
         return self[layer.gamma] * (x - mean) / tf.sqrt(variance + 1e-3) + self[layer.beta]
 
@@ -153,6 +155,7 @@ class ReferenceStep:
             t_x, t_y = both(self.trunk, z_x, z_y)
             same_x, fake_x = both(lambda t: self.branch("source", t), t_x, t_y)
             same_y, fake_y = both(lambda t: self.branch("target", t), t_y, t_x)
+            self.averaging = False  # from here on, translations are read
             # f_x on x and what looks like x, f_y on y and what looks like y.
             z_fake_x, z_fake_y = encode_both(fake_x, fake_y)
             t_fake_x, t_fake_y = both(self.trunk, z_fake_x, z_fake_y)
@@ -180,6 +183,7 @@ class ReferenceStep:
             if few is not None:
                 terms["target_task"] = self.cross_entropy(images["target_labels"], z_few)
             loss = tf.add_n([self.weights[name] * term for name, term in terms.items()])
+        self.averaging = True
         known = {id(v) for v in theirs}
         ours = [v for v in self.trainable() if id(v) not in known]
         self.update(ours, tape.gradient(loss, [self[v] for v in ours]))

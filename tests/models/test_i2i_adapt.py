@@ -94,8 +94,14 @@ def test_ms_ssim_trains(build, batch, train):
     assert 0 < logs["cycle"] <= 2 and 0 < logs["identity"] <= 2
 
 
-@pytest.mark.parametrize("feature", losses.OBJECTIVES)
-@pytest.mark.parametrize("image", losses.OBJECTIVES)
+@pytest.mark.parametrize(
+    ("feature", "image"),
+    [
+        ("wasserstein", "least_squares"),
+        ("least_squares", "non_saturating"),
+        ("non_saturating", "wasserstein"),
+    ],
+)
 def test_objectives_are_interchangeable(build, batch, train, feature, image):
     model = build(
         loss_weights={"feature": 1, "translation": 1},
@@ -241,7 +247,7 @@ def test_drcn_reconstructs_the_target_only(build, batch):
 def calls(monkeypatch, build):
     """Counts the calls of each network by name, from `calls.clear()` on."""
     counter = Counter()
-    functional = type(build().source_encoder)
+    functional = type(build("fcns_in_the_wild").source_encoder)
     original = functional.call
 
     def counting(self, *args, **kwargs):

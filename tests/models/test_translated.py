@@ -10,10 +10,9 @@ from keras_i2i.models import Classifier, ReadsThroughTranslation
 from .conftest import SHAPE
 
 
-@pytest.fixture
-def pair(build, batches, train):
+@pytest.fixture(scope="module")
+def pair(build):
     translator = build("cyclegan")
-    train(translator, batches(2))
     keras.utils.set_random_seed(6)
     classifier = Classifier(image_shape=SHAPE, num_classes=3, encoder_width=0.05)
     return translator, classifier, ReadsThroughTranslation(translator, classifier)

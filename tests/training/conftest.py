@@ -62,7 +62,7 @@ def make_experiment():
 
 @pytest.fixture
 def fresh_flags():
-    """absl's flags; those that a test declares are gone after it."""
+    """Absl's flags; those that a test declares are gone after it."""
     flags = absl_flags.FLAGS
     before = set(flags)
     yield flags

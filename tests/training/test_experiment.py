@@ -58,6 +58,7 @@ BAD = [
     ({"loss_weights": {t: 0.0 for t in TERMS}}, "--loss_weights", "positive"),
     ({"loss_weights": {"target_task": 1.0}}, "target_task", "--target_labels_per_class"),
     ({"preset": "adda", "encoder_sharing": "all"}, "--encoder_sharing", "adda"),
+    ({"preset": "cyclegan", "warm_start": True}, "--warm_start", "cyclegan"),
 ]
 
 

@@ -1,0 +1,284 @@
+"""Callbacks: what each leaves behind, without a whole run around it."""
+
+import io
+import json
+import types
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorboard.compat.proto.event_pb2 import Event
+
+from keras_i2i import data
+from keras_i2i.training import callbacks
+
+
+@pytest.fixture
+def make_model(make_experiment):
+    """`make_model(seed)`: all of I2I-Adapt, with averaged weights: every kind of state there is."""
+
+    def make_model(seed=0):
+        keras.utils.set_random_seed(seed)
+        experiment = make_experiment(ema_momentum=0.9, schedule="cosine", steps=8)
+        return experiment.build_model(seed)
+
+    return make_model
+
+
+def train(model, steps):
+    """Eagerly: tracing takes longer than a few steps."""
+    for step in steps:
+        rng = np.random.default_rng(step)
+        x, y = rng.uniform(-1, 1, (2, 4, 16, 16, 1)).astype("float32")
+        batch = {"source": x, "target": y, "source_labels": rng.integers(0, 10, 4)}
+        model._alternate({name: tf.constant(value) for name, value in batch.items()})
+
+
+def state(model):
+    """Every variable of training, by what it is."""
+    parts = {
+        "model": model.variables,
+        "optimizer": model.optimizer.variables,
+        "discriminator_optimizer": model.discriminator_optimizer.variables,
+        "seed_generator": [model.seed_generator.state],
+    }
+    return {
+        f"{part}/{number}/{variable.path}": np.array(variable.numpy())
+        for part, variables in parts.items()
+        for number, variable in enumerate(variables)
+    }
+
+
+def equal(first, second):
+    """For each variable, whether it is the same bit for bit."""
+    assert len(first) == len(second)
+    pairs = zip(first.values(), second.values(), strict=True)
+    return [np.array_equal(one, other) for one, other in pairs]
+
+
+class TestCheckpoint:
+    def test_training_goes_on_bit_for_bit_in_a_model_that_began_differently(
+        self, tmp_path, make_model
+    ):
+        model = make_model()
+        callback = callbacks.Checkpoint(tmp_path, model, keep=2)
+        assert callback.restore() == 0
+        fresh = state(model)
+        train(model, range(2))
+        callback.on_epoch_end(4)
+        saved = state(model)
+        train(model, [2])
+        uninterrupted = state(model)
+
+        again = make_model(seed=1)
+        other = state(again)
+        # All that training moves is different before, so that equality below says something:
+        # counters, weights, moments, averages, the random state.
+        assert equal(fresh, saved).count(False) > 100
+        differs = [name for name, same in zip(saved, equal(other, saved), strict=True) if not same]
+        assert {name.split("/")[0] for name in differs} == {
+            "model", "optimizer", "discriminator_optimizer", "seed_generator",
+        }  # fmt: skip
+
+        assert callbacks.Checkpoint(tmp_path, again, keep=2).restore() == 5
+        assert all(equal(saved, state(again)))
+        train(again, [2])
+        assert all(equal(uninterrupted, state(again)))
+
+    def test_only_the_last_are_kept_and_the_latest_restored(self, tmp_path, small_classifier):
+        callback = callbacks.Checkpoint(tmp_path, small_classifier, keep=2)
+        weight = small_classifier.trainable_variables[0]
+        for epoch in range(4):
+            weight.assign(tf.fill(weight.shape, float(epoch)))
+            callback.on_epoch_end(epoch)
+        assert sorted(path.name for path in tmp_path.glob("*.index")) == [
+            "ckpt-3.index",
+            "ckpt-4.index",
+        ]
+        weight.assign(tf.fill(weight.shape, 9.0))
+        assert callbacks.Checkpoint(tmp_path, small_classifier, keep=2).restore() == 4
+        assert np.all(weight.numpy() == 3.0)
+
+    def test_a_continued_run_keeps_no_more_than_an_uninterrupted_one(
+        self, tmp_path, small_classifier
+    ):
+        for epochs in (range(2), range(2, 4)):
+            callback = callbacks.Checkpoint(tmp_path, small_classifier, keep=2)
+            callback.restore()
+            for epoch in epochs:
+                callback.on_epoch_end(epoch)
+        assert len(list(tmp_path.glob("*.index"))) == 2
+
+
+@pytest.fixture
+def small_classifier(make_experiment):
+    return make_experiment().build_classifier()
+
+
+class FakeModel:
+    """Reads every image as class 1; the domain is remembered."""
+
+    def __init__(self, step=0):
+        self.optimizer = types.SimpleNamespace(iterations=keras.Variable(step, dtype="int64"))
+        self.asked = []
+
+    def classify(self, images, domain):
+        self.asked.append(domain)
+        return np.tile([0.0, 1.0, -1.0], (len(images), 1))
+
+    def translate(self, images, direction):
+        return images / 2 if direction == "source_to_target" else -images
+
+
+class Clock:
+    """`time` with hands that the test moves."""
+
+    def __init__(self):
+        self.now = 100.0
+
+    def monotonic(self):
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(callbacks, "time", clock)
+    return clock
+
+
+class TestHistory:
+    def test_each_epoch_is_written_with_losses_accuracies_step_and_seconds(self, tmp_path, clock):
+        images = np.zeros((4, 16, 16, 1), "float32")
+        model = FakeModel(step=6)
+        accuracies = {
+            "source_validation_accuracy": ("source", images, np.array([1, 1, 1, 0])),
+            "target_test_accuracy": ("target", images, np.array([0, 2, 1, 0])),
+        }
+        history = callbacks.History(tmp_path / "new" / "history.json", 0, accuracies)
+        history.set_model(model)
+        history.on_train_begin()
+        clock.now += 2.5
+        logs = {"loss": np.float32(0.5)}
+        history.on_epoch_end(0, logs)
+
+        assert json.loads(history.path.read_text()) == [
+            {
+                "step": 6,
+                "seconds": 2.5,
+                "loss": 0.5,
+                "source_validation_accuracy": 0.75,
+                "target_test_accuracy": 0.25,
+            }
+        ]
+        assert model.asked == ["source", "target"]
+        # The callbacks after it show what it adds.
+        assert logs["target_test_accuracy"] == 0.25
+
+    def test_entries_beyond_the_restored_epoch_are_dropped_and_seconds_go_on(self, tmp_path, clock):
+        path = tmp_path / "history.json"
+        path.write_text(json.dumps([{"seconds": 10.0}, {"seconds": 20.0}, {"seconds": 30.0}]))
+        history = callbacks.History(path, 2, {})
+        history.set_model(FakeModel())
+        history.on_train_begin()
+        clock.now += 1.5
+        history.on_epoch_end(2, {})
+        clock.now += 1.5
+        history.on_epoch_end(3, {})
+        assert [entry["seconds"] for entry in json.loads(path.read_text())] == [
+            10.0, 20.0, 21.5, 23.0,
+        ]  # fmt: skip
+
+    def test_a_run_without_a_checkpoint_begins_anew(self, tmp_path, clock):
+        path = tmp_path / "history.json"
+        path.write_text(json.dumps([{"seconds": 10.0}]))
+        history = callbacks.History(path, 0, {})
+        history.set_model(FakeModel())
+        history.on_train_begin()
+        history.on_epoch_end(0, {"loss": 1.0})
+        assert json.loads(path.read_text()) == [{"step": 0, "seconds": 0.0, "loss": 1.0}]
+
+
+class TestImageGrid:
+    @pytest.mark.parametrize("channels", [1, 3])
+    def test_rows_are_source_translated_target_translated(self, tmp_path, channels):
+        source, target = np.random.default_rng(0).uniform(-1, 1, (2, 3, 16, 16, channels))
+        grid = callbacks.ImageGrid(tmp_path, source, target)
+        grid.set_model(FakeModel())
+        grid.on_epoch_end(6)
+        grid.on_train_end()
+
+        (file,) = tmp_path.iterdir()
+        events = [Event.FromString(r.numpy()) for r in tf.data.TFRecordDataset(str(file))]
+        (event,) = (event for event in events if event.summary.value)
+        (value,) = event.summary.value
+        assert event.step == 6
+        assert value.tag == "translations"
+        width, height, png = value.tensor.string_val
+        assert (int(width), int(height)) == (3 * 16, 4 * 16)
+        shown = tf.io.decode_png(png).numpy()
+        for row, images in enumerate([source, source / 2, target, -target]):
+            for column, image in enumerate(data.to_uint8(images)):
+                place = shown[row * 16 : row * 16 + 16, column * 16 : column * 16 + 16]
+                np.testing.assert_array_equal(place, image)
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def run_progress(stream, clock, first_epoch=0, steps=6, per_epoch=3, seconds=1.0):
+    """Trains with a clock that goes on by so many seconds a step."""
+    progress = callbacks.Progress("adapted, seed 0", steps, per_epoch, stream)
+    for epoch in range(first_epoch, -(-steps // per_epoch)):
+        progress.on_epoch_begin(epoch)
+        for batch in range(per_epoch):
+            clock.now += seconds
+            progress.on_train_batch_end(batch, {"loss": 1 / 4, "d_feature": 2.0})
+        progress.on_epoch_end(epoch, {"loss": 1 / 8, "d_feature": 2.0, "accuracy": 0.5})
+    return stream.getvalue()
+
+
+class TestProgress:
+    def test_a_file_gets_one_line_an_epoch(self, clock):
+        text = run_progress(io.StringIO(), clock, seconds=50)
+        assert text == (
+            "adapted, seed 0 [############............] 3/6  2:30 left  "
+            "loss 0.125  d_feature 2.000  accuracy 0.500\n"
+            "adapted, seed 0 [########################] 6/6  0:00 left  "
+            "loss 0.125  d_feature 2.000  accuracy 0.500\n"
+        )
+
+    def test_a_terminal_gets_one_line_that_is_redrawn(self, clock):
+        text = run_progress(Terminal(), clock)
+        assert text.count("\n") == 1
+        assert text.endswith("\n")
+        drawn = text.rstrip("\n").split("\r")
+        # Each clears what was there; steps and time go on.
+        assert all(line.startswith("\x1b[2Kadapted, seed 0 [") for line in drawn)
+        steps = ["1/6", "2/6", "3/6", "3/6", "4/6", "5/6", "6/6", "6/6"]
+        assert [line.split("] ")[1].split()[0] for line in drawn] == steps
+        left = ["0:05", "0:04", "0:03", "0:03", "0:02", "0:01", "0:00", "0:00"]
+        assert [line.split("  ")[1].split()[0] for line in drawn] == left
+        assert "loss 0.250  d_feature 2.000" in drawn[0]
+        assert "accuracy 0.500" in drawn[-1]
+
+    def test_a_terminal_is_redrawn_at_most_five_times_a_second(self, clock):
+        text = run_progress(Terminal(), clock, steps=1000, per_epoch=1000, seconds=0.01)
+        assert 40 <= text.count("\r") <= 51
+
+    def test_time_left_counts_only_what_this_process_did(self, clock):
+        text = run_progress(io.StringIO(), clock, first_epoch=2, steps=12, seconds=10)
+        assert "] 9/12  0:30 left" in text
+
+    def test_hours_are_shown_as_hours(self, clock):
+        text = run_progress(io.StringIO(), clock, seconds=2400)
+        assert "] 3/6  2:00:00 left" in text
+
+    def test_the_stream_is_standard_output_unless_given(self, capsys, clock):
+        progress = callbacks.Progress("source_only", 1, 1)
+        progress.on_epoch_begin(0)
+        progress.on_epoch_end(0, {"loss": 1.0})
+        assert capsys.readouterr().out.endswith("1/1  0:00 left  loss 1.000\n")

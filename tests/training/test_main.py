@@ -1,0 +1,200 @@
+"""The two commands in this process: a user's mistakes end in a message, not in a stack trace."""
+
+import sys
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from absl import logging
+from PIL import Image
+
+from keras_i2i.errors import InputError
+from keras_i2i.training import main
+from keras_i2i.training.run_directory import RunDirectory
+
+from .conftest import TINY
+
+
+@pytest.fixture
+def run_command(fresh_flags, monkeypatch, capsys):
+    """`run_command(command, *arguments)`: exit code, output and errors."""
+    verbosity = logging.get_verbosity()
+    before = set(fresh_flags)
+
+    def app_run(function):
+        sys.exit(function(fresh_flags(sys.argv)))
+
+    monkeypatch.setattr(main.app, "run", app_run)
+
+    def run_command(command, *arguments):
+        monkeypatch.setattr(sys, "argv", ["command", *map(str, arguments)])
+        with pytest.raises(SystemExit) as end:
+            command()
+        # A process runs one command; here the next declares the same flags.
+        for name in set(fresh_flags) - before:
+            delattr(fresh_flags, name)
+        captured = capsys.readouterr()
+        return end.value.code, captured.out, captured.err
+
+    yield run_command
+    logging.set_verbosity(verbosity)
+
+
+@pytest.fixture
+def saved_run(make_experiment, tmp_path):
+    """`saved_run(**fields)`: a run with untrained models in their places."""
+
+    def saved_run(**fields):
+        experiment = make_experiment(run_dir=str(tmp_path / "run"), **fields)
+        run = RunDirectory.create(experiment)
+        for seed in experiment.seeds:
+            keras.utils.set_random_seed(seed)
+            experiment.build_model(seed).save(run.model("adapted", seed))
+            experiment.build_classifier().save(run.model("source_only", seed))
+        return run
+
+    return saved_run
+
+
+@pytest.fixture
+def picture(tmp_path):
+    path = tmp_path / "picture.png"
+    Image.fromarray(np.arange(32 * 32, dtype="uint8").reshape(32, 32)).save(path)
+    return path
+
+
+@pytest.fixture
+def tiny_arguments(tmp_path):
+    return [f"--{name}={value}" for name, value in (TINY | {"run_dir": tmp_path / "run"}).items()]
+
+
+def test_training_gets_the_experiment_of_the_flags(run_command, tiny_arguments, monkeypatch):
+    trained = []
+    monkeypatch.setattr(main, "train", trained.append)
+    code, _, err = run_command(main.train_main, *tiny_arguments, "--seeds=3,4")
+    assert (code, err) == (0, "")
+    assert trained[0].seeds == [3, 4]
+    assert trained[0].encoder_width == TINY["encoder_width"]
+
+
+def test_words_without_a_flag_are_refused(run_command, tiny_arguments):
+    code, _, err = run_command(main.train_main, *tiny_arguments, "mnist", "usps")
+    assert code == 1
+    assert err == "error: Everything is given by flags. Received: mnist usps\n"
+
+
+@pytest.mark.parametrize(
+    ("exception", "message"),
+    [
+        (InputError("Got that; expected this."), "error: Got that; expected this.\n"),
+        (PermissionError(13, "Permission denied", "/root/run"), "Permission denied: '/root/run'"),
+        (tf.errors.ResourceExhaustedError(None, None, "out of memory"), "error: out of memory\n"),
+    ],
+)
+def test_a_mistake_ends_in_its_message(
+    exception, message, run_command, tiny_arguments, monkeypatch
+):
+    def fail(experiment):
+        raise exception
+
+    monkeypatch.setattr(main, "train", fail)
+    code, out, err = run_command(main.train_main, *tiny_arguments)
+    assert (code, out) == (1, "")
+    assert err.startswith("error: ")
+    assert message in err
+
+
+def test_a_bug_keeps_its_stack_trace(run_command, tiny_arguments, monkeypatch):
+    def fail(experiment):
+        raise TypeError("a bug")
+
+    monkeypatch.setattr(main, "train", fail)
+    with pytest.raises(TypeError, match="a bug"):
+        run_command(main.train_main, *tiny_arguments)
+
+
+def test_an_interruption_says_how_to_go_on(run_command, tiny_arguments, monkeypatch):
+    def interrupt(experiment):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(main, "train", interrupt)
+    code, _, err = run_command(main.train_main, *tiny_arguments)
+    assert code == 130
+    assert err == "\nInterrupted. The same command goes on where it stopped.\n"
+
+
+def test_evaluation_without_a_run_says_what_to_give(run_command):
+    code, _, err = run_command(main.evaluate_main)
+    assert code == 1
+    assert err == "error: --run is missing: give the --run_dir of a training.\n"
+
+
+def test_evaluation_of_no_run_says_what_to_give(run_command, tmp_path):
+    code, _, err = run_command(main.evaluate_main, f"--run={tmp_path}")
+    assert code == 1
+    assert f"{tmp_path} holds no run: " in err
+
+
+def test_evaluation_may_be_told_where_the_data_are(run_command, saved_run, monkeypatch):
+    evaluated = []
+    monkeypatch.setattr(main, "evaluate", evaluated.append)
+    run = saved_run()
+    code, _, _ = run_command(main.evaluate_main, f"--run={run.path}", "--data_dir=/elsewhere")
+    assert code == 0
+    assert evaluated[0].experiment.data_dir == "/elsewhere"
+    assert evaluated[0].path == run.path
+
+
+def test_images_are_read_with_the_first_seeds_model_unless_told(
+    run_command, saved_run, picture, tmp_path
+):
+    run = saved_run(preset="fcns_in_the_wild", seeds=[5, 3])
+    read = {}
+    for name, arguments in {"default": [], "5": ["--seed=5"], "3": ["--seed=3"]}.items():
+        out_dir = tmp_path / name
+        code, out, err = run_command(
+            main.evaluate_main, f"--run={run.path}", f"--images={picture}", f"--out={out_dir}",
+            *arguments,
+        )  # fmt: skip
+        assert (code, err) == (0, "")
+        assert out == f"Predictions: {out_dir / 'predictions.csv'}\n"
+        read[name] = (out_dir / "predictions.csv").read_text()
+    assert read["default"] == read["5"]
+    assert read["default"] != read["3"]
+
+
+@pytest.mark.parametrize("seeds", [[0], [0, 1]])
+def test_a_seed_that_the_run_has_not_is_refused(run_command, saved_run, picture, seeds):
+    run = saved_run(preset="fcns_in_the_wild", seeds=seeds)
+    code, _, err = run_command(
+        main.evaluate_main, f"--run={run.path}", f"--images={picture}", "--seed=7"
+    )
+    assert code == 1
+    assert "--seed" in err
+    assert ",".join(map(str, seeds)) in err.replace(", ", ",")
+
+
+def test_images_that_do_not_exist_are_named(run_command, saved_run, tmp_path):
+    run = saved_run(preset="fcns_in_the_wild")
+    code, _, err = run_command(
+        main.evaluate_main, f"--run={run.path}", f"--images={tmp_path}/none*.png"
+    )
+    assert code == 1
+    assert f"No image files match '{tmp_path}/none*.png'." in err
+
+
+def test_images_before_training_has_ended_say_how_to_continue(
+    run_command, make_experiment, picture, tmp_path
+):
+    run = RunDirectory.create(make_experiment(run_dir=str(tmp_path / "run")))
+    code, _, err = run_command(main.evaluate_main, f"--run={run.path}", f"--images={picture}")
+    assert code == 1
+    assert "model.keras is missing: the run is not finished. Continue it with" in err
+
+
+def test_cyclegan_reads_images_through_its_translations(run_command, saved_run, picture):
+    run = saved_run(preset="cyclegan")
+    code, _, err = run_command(main.evaluate_main, f"--run={run.path}", f"--images={picture}")
+    assert (code, err) == (0, "")
+    assert (run.path / "images" / "predictions.csv").exists()
