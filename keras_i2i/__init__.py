@@ -16,6 +16,7 @@ model.fit(batches, steps_per_epoch=100, epochs=10, shuffle=False)
 from keras_i2i._version import __version__
 from keras_i2i.data import (
     Augmentation,
+    Examples,
     labelled_batches,
     load,
     load_few_labelled,
@@ -31,6 +32,7 @@ from keras_i2i.models import Classifier, I2IAdapt
 __all__ = [
     "Augmentation",
     "Classifier",
+    "Examples",
     "I2IAdapt",
     "InputError",
     "LeastSquares",

@@ -12,7 +12,7 @@ from keras_i2i.data.domain import Examples
 from keras_i2i.data.preprocessing import preprocess, to_uint8
 from keras_i2i.errors import InputError
 from keras_i2i.evaluation import embeddings, figures, metrics
-from keras_i2i.evaluation.files import jsonable
+from keras_i2i.files import jsonable
 
 DIRECTIONS = {"source_to_target": ("source", "target"), "target_to_source": ("target", "source")}
 

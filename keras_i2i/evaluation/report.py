@@ -13,7 +13,7 @@ from statistics import mean, stdev
 from typing import Any
 
 from keras_i2i.errors import InputError
-from keras_i2i.evaluation.files import write_text
+from keras_i2i.files import write_text
 
 MODELS = {
     "source_only": ("Source only", "trained on labelled {source} images alone"),

@@ -16,7 +16,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from keras_i2i.data.preprocessing import preprocess, to_uint8
 from keras_i2i.errors import InputError
-from keras_i2i.evaluation.files import write_text
+from keras_i2i.files import write_text
 
 BATCH = 64
 SHOWN_HEIGHT = 128

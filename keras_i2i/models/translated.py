@@ -14,7 +14,7 @@ class ReadsThroughTranslation:
     """
 
     can_classify = True
-    can_translate = False
+    can_translate = True
 
     def __init__(self, translator, classifier):
         self.translator, self.classifier = translator, classifier
@@ -27,6 +27,14 @@ class ReadsThroughTranslation:
     def embed(self, images, domain="target"):
         """The classifier's features (n, d) of the same."""
         return self.classifier.embed(self._as_source(images, domain), "source")
+
+    def translate(self, images, direction):
+        """As the translator does."""
+        return self.translator.translate(images, direction)
+
+    def reconstruct(self, images, domain):
+        """As the translator does."""
+        return self.translator.reconstruct(images, domain)
 
     def _as_source(self, images, domain):
         self.classifier.check_domain(domain)

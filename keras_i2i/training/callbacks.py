@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_i2i import data
-from keras_i2i.training.run_directory import write_atomically
+from keras_i2i.files import write_text
 
 
 class Checkpoint(keras.callbacks.Callback):
@@ -86,7 +86,7 @@ class History(keras.callbacks.Callback):
         }
         entry |= {name: float(value) for name, value in logs.items()}
         self.entries.append(entry)
-        write_atomically(self.path, json.dumps(self.entries, indent=1))
+        write_text(self.path, json.dumps(self.entries, indent=1))
 
 
 class ImageGrid(keras.callbacks.Callback):
@@ -172,4 +172,6 @@ class Progress(keras.callbacks.Callback):
 
 
 def _clock(seconds):
-    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
+    minutes, seconds = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"

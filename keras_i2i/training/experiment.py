@@ -142,6 +142,20 @@ class Experiment:
                 f"--loss_weights: unknown terms {', '.join(unknown)}. "
                 f"Known are: {', '.join(models.TERMS)}"
             )
+        weights = self.loss_weights
+        if any(not weight >= 0 for weight in weights.values()):
+            problems.append(f"--loss_weights must be ≥ 0. Received: {weights}")
+        elif self.preset in models.PRESETS and not any(self._weights.values()):
+            problems.append(f"--loss_weights: one must be positive. Received: {weights}")
+        if weights.get("target_task") and not self.target_labels_per_class:
+            problems.append("--loss_weights: target_task needs --target_labels_per_class.")
+        if self.preset == "adda" and self.encoder_sharing not in ("", "none"):
+            problems.append(
+                "--encoder_sharing must be none with --preset=adda, which keeps the source's "
+                f"encoder as it is. Received: {self.encoder_sharing!r}"
+            )
+        if self.preset == "cyclegan" and self.warm_start:
+            problems.append("--warm_start does not go with --preset=cyclegan, which has no head.")
         if problems:
             raise InputError("\n".join(problems))
         if self.method == "i2i_adapt":
@@ -164,16 +178,12 @@ class Experiment:
 
     def build_model(self, seed):
         """The model to adapt, compiled."""
-        preset = models.PRESETS[self.preset]
-        weights = {**preset["loss_weights"], **self.loss_weights}
-        if self.target_labels_per_class:
-            weights.setdefault("target_task", 1.0)
         overrides = {"encoder_sharing": self.encoder_sharing} if self.encoder_sharing else {}
         model = models.I2IAdapt.from_preset(
             self.preset,
             image_shape=self.image_shape,
             num_classes=self.num_classes,
-            loss_weights=weights,
+            loss_weights=self._weights,
             encoder=self.encoder,
             encoder_width=self.encoder_width,
             decoder_width=self.decoder_width,
@@ -202,6 +212,13 @@ class Experiment:
         )
         model.compile(keras.optimizers.Adam(self.classifier_learning_rate))
         return model
+
+    @property
+    def _weights(self):
+        weights = {**models.PRESETS[self.preset]["loss_weights"], **self.loss_weights}
+        if self.target_labels_per_class:
+            weights.setdefault("target_task", 1.0)
+        return weights
 
     def _learning_rate(self, updates):
         if self.schedule == "constant":

@@ -44,7 +44,7 @@ def from_flagfile(path):
         InputError: the file has a flag that is none of `Experiment`'s or a value that does not fit.
     """
     kinds = {field.name: type(_default(field)) for field in dataclasses.fields(Experiment)}
-    values = {}
+    values = {"seeds": ["0"], "loss_weights": []}
     for line in path.read_text().splitlines():
         if not line.startswith("--"):
             continue
@@ -92,7 +92,7 @@ def _default(field):
 
 def _to_text(value):
     if isinstance(value, dict):
-        return ",".join(f"{name}={number}" for name, number in value.items())
+        return ",".join(f"{name}={number}" for name, number in sorted(value.items()))
     if isinstance(value, list):
         return ",".join(map(str, value))
     return str(value).lower() if isinstance(value, bool) else str(value)

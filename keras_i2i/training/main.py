@@ -10,7 +10,7 @@ from keras_i2i import data, evaluation
 from keras_i2i.errors import InputError
 from keras_i2i.training.flags import define_experiment_flags
 from keras_i2i.training.run_directory import RunDirectory
-from keras_i2i.training.train import evaluate, load_model, train
+from keras_i2i.training.train import evaluate, load_reader, train
 
 
 def train_main():
@@ -39,8 +39,7 @@ def evaluate_main():
             evaluate(run)
             return
         experiment = run.experiment
-        step = "adapted" if experiment.method == "i2i_adapt" else experiment.method
-        model = load_model(run, step, experiment.seeds[0] if seed.value is None else seed.value)
+        model = load_reader(run, experiment.seeds[0] if seed.value is None else seed.value)
         written = evaluation.read_images(
             images.value,
             model,

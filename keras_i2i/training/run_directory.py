@@ -1,11 +1,10 @@
 """The folder of a run: where each thing lies, and whether it is this run's."""
 
-import contextlib
 import dataclasses
-import os
 import pathlib
 
 from keras_i2i.errors import InputError
+from keras_i2i.files import write_text
 from keras_i2i.training import flags
 
 # Where these point does not change what a run computes.
@@ -30,7 +29,7 @@ class RunDirectory:
     """
 
     def __init__(self, path, experiment):
-        self.path = pathlib.Path(path)
+        self.path = pathlib.Path(path).expanduser()
         self.experiment = experiment
 
     @classmethod
@@ -54,7 +53,7 @@ class RunDirectory:
                 f"{run.path} exists and is no run of this program. Give another --run_dir."
             )
         run.path.mkdir(parents=True, exist_ok=True)
-        write_atomically(run.flagfile, text)
+        write_text(run.flagfile, text)
         return run
 
     @classmethod
@@ -64,7 +63,7 @@ class RunDirectory:
         Raises:
             InputError: there is none.
         """
-        flagfile = pathlib.Path(path) / "flags.cfg"
+        flagfile = pathlib.Path(path).expanduser() / "flags.cfg"
         if not flagfile.is_file():
             raise InputError(
                 f"{path} holds no run: {flagfile} is missing. Give the --run_dir of a training."
@@ -106,27 +105,6 @@ class RunDirectory:
     def tensorboard(self, step, seed):
         """Folder of a step's TensorBoard events."""
         return self.path / "tensorboard" / f"seed_{seed}" / step
-
-
-@contextlib.contextmanager
-def replacing(path):
-    """A temporary path that takes the place of `path` once the block has ended well.
-
-    Whoever reads `path` sees the old file or the whole new one, never half of it.
-    """
-    temporary = path.with_name(f".{path.stem}.tmp{path.suffix}")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def write_atomically(path, text):
-    """Writes a text file as a whole or not at all."""
-    with replacing(path) as temporary:
-        temporary.write_text(text)
 
 
 def _difference(old, new):

@@ -11,10 +11,10 @@ from keras_i2i import data
 from keras_i2i.errors import InputError
 from keras_i2i.evaluation import evaluate as evaluation
 from keras_i2i.evaluation import report
-from keras_i2i.evaluation.files import write_json
+from keras_i2i.files import replacing, write_json
 from keras_i2i.models import ReadsThroughTranslation
 from keras_i2i.training import callbacks, flags
-from keras_i2i.training.run_directory import RunDirectory, replacing
+from keras_i2i.training.run_directory import RunDirectory
 
 # The learning curve and the image grids are looked at, not reported: a part of the images will do.
 _CURVE_IMAGES = 2000
@@ -30,8 +30,8 @@ _MEANINGS = {
     "translated_task": "mistakes on translated source images",
     "information": "indecision on target images (-2.3 = sure of each and all 10 classes used)",
     "target_task": "mistakes on the few labelled target images",
-    "d_feature, d_source, d_target": "the opponents' losses: steady is good, 0 means they won",
 }
+_OPPONENTS = "the opponents' losses: steady is good, 0 means they won"
 
 
 def train(experiment, log=print):
@@ -63,7 +63,12 @@ def train(experiment, log=print):
         f"{len(domains.target)} unlabelled images of {'x'.join(map(str, experiment.image_shape))}."
     )
     for seed in experiment.seeds:
+        domains.few_labelled_target(seed)  # too few labels are found out now, not hours later
+    for seed in experiment.seeds:
         for step in _steps(experiment):
+            # The same fresh start whether or not the steps before this one ran in this process.
+            # Not inside the scope, whose graph it would take away.
+            keras.backend.clear_session()
             with strategy.scope():
                 _run_step(run, step, seed, domains, log)
     return evaluate(run, domains, log)
@@ -87,9 +92,7 @@ def evaluate(run, domains=None, log=print):
     for seed in experiment.seeds:
         log(f"Evaluating seed {seed} ...")
         models = {step: load_model(run, step, seed) for step in steps}
-        if "adapted" in models and not models["adapted"].can_classify:
-            models["translator"] = models["adapted"]
-            models["adapted"] = ReadsThroughTranslation(models["translator"], models["source_only"])
+        models[steps[-1]] = load_reader(run, seed)
         histories = {step: json.loads(run.history(step, seed).read_text()) for step in steps}
         results.append(
             evaluation.evaluate(
@@ -135,6 +138,26 @@ def load_model(run, step, seed):
             f"`python train.py --flagfile={run.flagfile}`."
         )
     return keras.saving.load_model(path)
+
+
+def load_reader(run, seed):
+    """The model of a run that reads images, and translates them if it can.
+
+    Raises:
+        InputError: the run has no such seed, or is not finished.
+    """
+    experiment = run.experiment
+    if seed not in experiment.seeds:
+        raise InputError(
+            f"--seed must be one of the run's: {', '.join(map(str, experiment.seeds))}. "
+            f"Received: {seed}"
+        )
+    if experiment.method != "i2i_adapt":
+        return load_model(run, experiment.method, seed)
+    model = load_model(run, "adapted", seed)
+    if model.can_classify:
+        return model
+    return ReadsThroughTranslation(model, load_model(run, "source_only", seed))
 
 
 class _Data:
@@ -230,8 +253,6 @@ def _run_step(run, step, seed, domains, log):
     if run.model(step, seed).exists():
         return
     experiment = run.experiment
-    # The same fresh start whether or not the steps before this one ran in this process.
-    keras.backend.clear_session()
     keras.utils.set_random_seed(seed)
     if step == "adapted":
         model, steps = experiment.build_model(seed), experiment.steps
@@ -249,8 +270,9 @@ def _run_step(run, step, seed, domains, log):
     if done:
         log(f"{step}, seed {seed}: continuing from step {done * per_epoch}.")
     elif step == "adapted":
-        shown = [name for name in _MEANINGS if name in model.terms or name.startswith("d_")]
-        log("\n".join(f"  {name}: {_MEANINGS[name]}" for name in shown))
+        log("\n".join(f"  {name}: {_MEANINGS[name]}" for name in model.terms))
+        if model.discriminators:
+            log(f"  {', '.join(f'd_{name}' for name in model.discriminators)}: {_OPPONENTS}")
 
     history = callbacks.History(
         run.history(step, seed), done, domains.watched(model, _CURVE_IMAGES)

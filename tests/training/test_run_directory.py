@@ -5,7 +5,8 @@ import pathlib
 import pytest
 
 from keras_i2i.errors import InputError
-from keras_i2i.training.run_directory import RunDirectory, replacing
+from keras_i2i.files import replacing
+from keras_i2i.training.run_directory import RunDirectory
 
 
 @pytest.fixture

@@ -1,31 +1,39 @@
 """Files that are either whole or absent."""
 
+import contextlib
 import json
 import math
 import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 
-def write_text(path: str | os.PathLike, text: str) -> Path:
-    """Writes UTF-8 text so that no reader ever sees half of it; makes the folder if need be."""
+@contextlib.contextmanager
+def replacing(path: str | os.PathLike):
+    """A temporary path that takes the place of `path` once the block has ended well.
+
+    Whoever reads `path` sees the old file or the whole new one, never half of it. Folders are made
+    if need be.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    # In the same folder: a rename is atomic only within one file system.
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    # In the same folder: a rename is atomic only within one file system. With the same ending:
+    # Keras looks at it.
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
     try:
-        # Names of files need not be valid text; surrogateescape gives back their own bytes.
-        with open(handle, "w", encoding="utf-8", errors="surrogateescape", newline="") as file:
-            file.write(text)
-        os.chmod(temporary, 0o644)  # mkstemp's 0600 would hide the report from colleagues.
+        yield temporary
         os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
-    return path
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: str | os.PathLike, text: str) -> Path:
+    """Writes UTF-8 text as a whole or not at all."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="")
+    return Path(path)
 
 
 def write_json(path: str | os.PathLike, data: Any) -> Path:

@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from keras_i2i.evaluation.files import write_json, write_text
+from keras_i2i.files import write_json, write_text
 
 
 def test_json_is_strict_and_plain(tmp_path):
