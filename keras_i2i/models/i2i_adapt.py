@@ -52,9 +52,9 @@ TERMS = (
     "target_task",
 )
 
-# The paper's Table 1: the systems that are special cases of its framework. Weights of "digits" are
-# a public note's, the better of the two that are known in a trial of this project's; the paper's
-# own text lost its values.
+# The paper's Table 1: the systems that are special cases of its framework. Its own weights are lost
+# from its text; those of "i2i_adapt" are a public note's for digits, and of the two such notes that
+# are known the one that did better in a trial of this project's.
 PRESETS = {
     "i2i_adapt": {
         "loss_weights": {
@@ -162,7 +162,7 @@ class I2IAdapt(AdversarialModel):
             trunk_shape = self.decoder_trunk.output_shape[1:]
             channels = self.image_shape[-1]
             for domain in DOMAINS:
-                if self._any("translation", "cycle") or domain in self._decoded_domains():
+                if self._rebuilds(domain) or self._translates_to(domain):
                     branch = networks.decoder_branch(
                         trunk_shape, channels, decoder_width, f"{domain}_branch"
                     )
@@ -377,13 +377,20 @@ class I2IAdapt(AdversarialModel):
     def _any(self, *terms):
         return any(self.loss_weights[term] for term in terms)
 
-    def _decoded_domains(self):
-        """Domains that a term without translation has its decoder for."""
-        domains = set(self.identity_of) if self._any("identity") else set()
-        return domains | ({"target"} if self._any("translated_task") else set())
+    def _rebuilds(self, domain):
+        return self._any("identity") and domain in self.identity_of
+
+    def _translates_to(self, domain):
+        return self._any("translation", "cycle") or (
+            domain == "target" and self._any("translated_task")
+        )
 
     def _on_both(self, network, first, second):
-        """One pass over two batches: half the calls, and batch norm sees both domains at once."""
+        """One pass over two batches: half the calls, and batch norm's moments are of both domains.
+
+        So training normalizes as inference does. Through those shared moments, and through nothing
+        else, source images have a part in the gradient of Q_z.
+        """
         joined = network(ops.concatenate([first, second]), training=True)
         size = ops.shape(first)[0]
         return joined[:size], joined[size:]
@@ -420,29 +427,19 @@ class I2IAdapt(AdversarialModel):
     def _decode(self, z_x, z_y):
         """Reconstructions and translations; each branch runs once, on what is needed of it."""
         trunk_x, trunk_y = self._on_both(self.decoder_trunk, z_x, z_y)
-        translates = self._any("translation", "cycle")
-        wanted = {}
-        if translates or self._any("translated_task"):
-            wanted["fake_y"] = (self.target_branch, trunk_x)
-        if translates:
-            wanted["fake_x"] = (self.source_branch, trunk_y)
-        if self._any("identity") and "source" in self.identity_of:
-            wanted["identity_x"] = (self.source_branch, trunk_x)
-        if self._any("identity") and "target" in self.identity_of:
-            wanted["identity_y"] = (self.target_branch, trunk_y)
-
         out = {}
-        for branch, identity, fake in (
-            (self.source_branch, "identity_x", "fake_x"),
-            (self.target_branch, "identity_y", "fake_y"),
+        for domain, letter, own, others in (
+            ("source", "x", trunk_x, trunk_y),
+            ("target", "y", trunk_y, trunk_x),
         ):
-            if identity in wanted and fake in wanted:
-                out[identity], out[fake] = self._on_both(
-                    branch, wanted[identity][1], wanted[fake][1]
-                )
-            else:
-                for name in {identity, fake} & wanted.keys():
-                    out[name] = branch(wanted[name][1], training=True)
+            branch = getattr(self, f"{domain}_branch")
+            identity, fake = f"identity_{letter}", f"fake_{letter}"
+            if self._rebuilds(domain) and self._translates_to(domain):
+                out[identity], out[fake] = self._on_both(branch, own, others)
+            elif self._rebuilds(domain):
+                out[identity] = branch(own, training=True)
+            elif self._translates_to(domain):
+                out[fake] = branch(others, training=True)
         return out
 
     def _decoded(self, images, domain, other):

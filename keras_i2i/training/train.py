@@ -91,24 +91,23 @@ def evaluate(run, domains=None, log=print):
     results, seconds = [], []
     for seed in experiment.seeds:
         log(f"Evaluating seed {seed} ...")
-        models = {step: load_model(run, step, seed) for step in steps}
+        models = {step: load_model(run, step, seed) for step in steps[:-1]}
         models[steps[-1]] = load_reader(run, seed)
         histories = {step: json.loads(run.history(step, seed).read_text()) for step in steps}
-        results.append(
-            evaluation.evaluate(
-                models,
-                domains.source_test,
-                domains.target_test,
-                source_train=domains.source,
-                target_train=domains.target,
-                class_names=data.get_domain(experiment.source).class_names,
-                out_dir=run.path,
-                seed=seed,
-                history=histories[steps[-1]],
-                domain_names=(experiment.source, experiment.target),
-                seed_in_names=len(experiment.seeds) > 1,
-            )
+        result = evaluation.evaluate(
+            models,
+            domains.source_test,
+            domains.target_test,
+            source_train=domains.source,
+            target_train=domains.target,
+            class_names=data.get_domain(experiment.source).class_names,
+            out_dir=run.path,
+            seed=seed,
+            history=histories[steps[-1]],
+            domain_names=(experiment.source, experiment.target),
+            seed_in_names=len(experiment.seeds) > 1,
         )
+        results.append({**result, "history": histories})
         seconds.append(sum(history[-1]["seconds"] for history in histories.values()))
     metrics = evaluation.combine(
         results,
