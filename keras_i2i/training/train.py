@@ -128,7 +128,7 @@ def load_model(run, step, seed):
     """A trained model of a run, compiled.
 
     Raises:
-        InputError: the step is not finished.
+        InputError: the step is not finished, or the file is damaged.
     """
     path = run.model(step, seed)
     if not path.exists():
@@ -136,7 +136,13 @@ def load_model(run, step, seed):
             f"{path} is missing: the run is not finished. Continue it with "
             f"`python train.py --flagfile={run.flagfile}`."
         )
-    return keras.saving.load_model(path)
+    try:
+        return keras.saving.load_model(path)
+    except ValueError as error:
+        raise InputError(
+            f"{path} cannot be read: it is damaged, or another version wrote it. Train anew with "
+            f"another --run_dir. Keras says: {str(error).splitlines()[0]}"
+        ) from error
 
 
 def load_reader(run, seed):

@@ -586,3 +586,13 @@ class TestMethods:
             "source_to_target",
             "target_to_source",
         }
+
+
+def test_a_damaged_model_file_is_named(tmp_path):
+    experiment = Experiment(
+        source="printed_digits", target="handwritten_digits", run_dir=str(tmp_path / "run")
+    )
+    run = RunDirectory.create(experiment)
+    run.model("adapted", 0).write_bytes(b"PK\x03\x04 half a file")
+    with pytest.raises(InputError, match=r"model\.keras cannot be read"):
+        load_model(run, "adapted", 0)
