@@ -119,6 +119,7 @@ def combine(
     source: str,
     target: str,
     seconds: Sequence[float],
+    target_labels_per_class: int = 0,
     command: str | None = None,
     flags: str | None = None,
 ) -> dict[str, Any]:
@@ -130,14 +131,15 @@ def combine(
         source: the source domain's name.
         target: the target domain's name.
         seconds: what each seed took.
+        target_labels_per_class: how many labels of each class the adapted model saw of the target.
         command: the command line that repeats the run, for the report.
         flags: the run's flagfile, for the report.
 
     Returns:
-        JSON-able: `method`, `source`, `target`, `seeds`, `seconds`; under each classifier's name
-        `target_test_accuracy` and `source_test_accuracy`, one per seed; if there are translations,
-        `translations_read_correctly` by direction, one per seed; `command` and `flags` if given;
-        `per_seed`, everything else.
+        JSON-able: `method`, `source`, `target`, `seeds`, `seconds`, `target_labels_per_class`;
+        under each classifier's name `target_test_accuracy` and `source_test_accuracy`, one per
+        seed; if there are translations, `translations_read_correctly` by direction, one per seed;
+        `command` and `flags` if given; `per_seed`, everything else.
 
     Raises:
         InputError: no seeds, not one duration per seed, or seeds with different models.
@@ -159,6 +161,7 @@ def combine(
         "target": target,
         "seeds": [result["seed"] for result in per_seed],
         "seconds": list(seconds),
+        "target_labels_per_class": target_labels_per_class,
     }
     for name in names:
         combined[name] = {

@@ -52,6 +52,7 @@ class _Page:
         self.first = self.seeds[0]
         self.source, self.target = map(escape, self.first["domain_names"])
         self.models = list(self.first["models"])
+        self.few_labels = results.get("target_labels_per_class", 0)
 
     def html(self) -> str:
         sections = (
@@ -88,7 +89,10 @@ class _Page:
         )
         asides = []
         if after:
-            said = f"Reads {reached(after)} of {self.target} images it never saw labels for"
+            known = "it never saw labels for"
+            if self.few_labels:
+                known = f"after seeing labels of {self.few_labels} of each class"
+            said = f"Reads {reached(after)} of {self.target} images {known}"
             if before:
                 asides.append(f"without adaptation {reached(before)}")
         elif before:
@@ -125,12 +129,17 @@ class _Page:
         note = "Fractions of test images read correctly."
         if len(self.seeds) > 1:
             note += f" Mean ± standard deviation of {len(self.seeds)} seeds."
+        known = f"Labels of {self.target} training images never reach the adapted model."
+        if self.few_labels:
+            known = (
+                f"The adapted model saw the labels of {self.few_labels} {self.target} training "
+                "images of each class, and no others."
+            )
         return _section(
             "Accuracy",
             "<table class=scores><thead><tr><th></th>"
             f"<th scope=col>{self.target} test</th><th scope=col>{self.source} test</th></tr>"
-            f"</thead><tbody>{''.join(rows)}</tbody></table><p class=note>{note} Labels of "
-            f"{self.target} training images never reach the adapted model.</p>",
+            f"</thead><tbody>{''.join(rows)}</tbody></table><p class=note>{note} {known}</p>",
         )
 
     def translation(self, direction: str) -> str:

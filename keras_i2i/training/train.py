@@ -115,6 +115,7 @@ def evaluate(run, domains=None, log=print):
         source=experiment.source,
         target=experiment.target,
         seconds=seconds,
+        target_labels_per_class=experiment.target_labels_per_class,
         command=f"python train.py --flagfile={run.flagfile}",
         flags=flags.to_flagfile(experiment),
     )

@@ -201,6 +201,7 @@ def test_combine_keeps_the_contract():
         **names,
         "seeds": [0, 3],
         "seconds": [1.5, 2.5],
+        "target_labels_per_class": 0,
         "source_only": {"target_test_accuracy": [0.5, 0.6], "source_test_accuracy": [1.0, 1.0]},
         "adapted": {"target_test_accuracy": [0.9, 0.8], "source_test_accuracy": [1.0, 1.0]},
         "translations_read_correctly": {

@@ -95,6 +95,14 @@ def test_the_headline_says_what_was_reached(results):
     )
 
 
+def test_labels_that_were_seen_are_owned_up_to(results):
+    without = Reader(report(results)).all_text()
+    few = Reader(report(results, target_labels_per_class=3)).all_text()
+    assert "never saw labels" in without and "never reach the adapted model" in without
+    assert "never saw labels" not in few and "never reach" not in few
+    assert "after seeing labels of 3 of each class" in few
+
+
 def test_several_seeds_have_mean_and_sample_deviation(results):
     seeds = [altered(results[0], adapted=value) for value in (0.80, 0.84, 0.88)]
     seeds[1]["seed"], seeds[2]["seed"] = 1, 2
