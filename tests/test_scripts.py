@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from keras_i2i.training.experiment import Experiment
+
 ROOT = pathlib.Path(__file__).parents[1]
 SMALL = [
     "--image_size=16",
@@ -45,12 +47,14 @@ def finish(process):
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """A run of the quickstart, shrunken; and beside it, at the same time, one that cannot start."""
+    """A run of the quickstart, shrunken; at the same time one that cannot start, and `--help`."""
     folder = tmp_path_factory.mktemp("scripts")
     quickstart = f"--flagfile={ROOT / 'configs' / 'quickstart.cfg'}"
     good = start("train.py", quickstart, f"--run_dir={folder / 'run'}", *SMALL)
     bad = start("train.py", "--source=mnits", "--batch_size=1", "--seeds=1,1")
-    return {"dir": folder / "run", "good": finish(good), "bad": finish(bad)}
+    asked = start("train.py", "--help")
+    finished = {"good": finish(good), "bad": finish(bad), "asked": finish(asked)}
+    return {"dir": folder / "run", **finished}
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +68,12 @@ def evaluated(run, tmp_path_factory):
     again = start("evaluate.py", f"--run={run['dir']}")
     images = start("evaluate.py", f"--run={run['dir']}", f"--images={photos}/*.png")
     return {"before": before, "again": finish(again), "images": finish(images)}
+
+
+def test_help_lists_every_flag(run):
+    _, out, _ = run["asked"]
+    for name in Experiment.__dataclass_fields__:
+        assert f"--{name}:" in out or f"--[no]{name}:" in out
 
 
 def test_training_ends_well_and_leaves_its_files(run):

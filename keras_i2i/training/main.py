@@ -8,14 +8,14 @@ from absl import flags as absl_flags
 
 from keras_i2i import data, evaluation
 from keras_i2i.errors import InputError
-from keras_i2i.training.flags import define_experiment_flags
+from keras_i2i.training import flags
 from keras_i2i.training.run_directory import RunDirectory
 from keras_i2i.training.train import evaluate, load_reader, train
 
 
 def train_main():
     """`python train.py --flagfile=configs/quickstart.cfg`."""
-    read_experiment = define_experiment_flags()
+    read_experiment = flags.define_experiment_flags()
     _run(lambda: train(read_experiment()))
 
 
@@ -53,6 +53,11 @@ def evaluate_main():
 
 def _run(command):
     """Runs a command; a user's mistake ends in its message and exit code 1, not a stack trace."""
+    # `--help` lists the flags of the script; they are declared here, so say that they are its own.
+    values = absl_flags.FLAGS
+    for module in (__name__, flags.__name__):
+        for flag in values.get_flags_for_module(module):
+            values.register_key_flag_for_module(sys.argv[0], flag)
 
     def main(arguments):
         if not absl_flags.FLAGS["verbosity"].present:
