@@ -178,21 +178,6 @@ def combine(
     return jsonable(combined | {"per_seed": list(per_seed)})
 
 
-class _Inputs:
-    """Test images as a model wants them: `inputs[domain, model]`, made once per image shape."""
-
-    def __init__(self, tests: Mapping[str, Examples]):
-        self.tests = tests
-        self._made: dict[tuple, np.ndarray] = {}
-
-    def __getitem__(self, key: tuple[str, Any]) -> np.ndarray:
-        domain, model = key
-        key = domain, tuple(model.image_shape)
-        if key not in self._made:
-            self._made[key] = preprocess(self.tests[domain].images, key[1])
-        return self._made[key]
-
-
 @dataclass
 class _Context:
     """What every step of one evaluation works with."""
