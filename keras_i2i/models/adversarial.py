@@ -26,10 +26,15 @@ class AdversarialModel(ImageModel):
       per image; `discriminator_losses(batch, outputs)`: the same for each of `discriminators`. The
       total, the gradients, the log and the metrics all come from iterating these dicts.
 
+    - optionally `measures`, names of further values to log, which `generator_losses` and
+      `discriminator_losses` hand over as they go by `self.measure(name, values)`.
+
     Losses are per image until this class divides by the *global* batch: gradients are summed over
     replicas, logged values are plain means over all images. Logged are `loss` (the generators'
     weighted total), each generator term by its name, and each discriminator's as `d_<name>`.
     """
+
+    measures = ()
 
     def compile(
         self,
@@ -70,7 +75,7 @@ class AdversarialModel(ImageModel):
         self.optimizer.build(self.trainable_variables)
         if self.discriminators:
             self.discriminator_optimizer.build(self.discriminator_variables)
-        names = [*self.terms, *(f"d_{name}" for name in self.discriminators)]
+        names = [*self.terms, *(f"d_{name}" for name in self.discriminators), *self.measures]
         self._trackers = {name: keras.metrics.Mean(name) for name in names}
 
     @property
@@ -110,6 +115,10 @@ class AdversarialModel(ImageModel):
     def discriminator_losses(self, batch, outputs):
         """The discriminators' terms; see the class."""
         raise NotImplementedError
+
+    def measure(self, name, values):
+        """Logs the mean of values (batch,) under a name of `measures`; no loss, no gradient."""
+        self._trackers[name].update_state(ops.stop_gradient(values))
 
     def train_step(self, data):
         """One alternation on one batch; see the class."""
@@ -184,3 +193,25 @@ class AdversarialModel(ImageModel):
     def compile_from_config(self, config):
         """Compiles the model as `get_compile_config` says."""
         self.compile(**keras.saving.deserialize_keras_object(config))
+
+
+def checked_weights(weights, terms, default):
+    """Every term with its weight, in the order of `terms`.
+
+    Args:
+        weights: dict, term → weight ≥ 0; missing means 0; None stands for `default`.
+        terms: names of all that the method knows.
+        default: dict, the method's own weights.
+
+    Raises:
+        InputError: an unknown term, a negative weight, or none that is positive.
+    """
+    weights = default if weights is None else weights
+    unknown = sorted(set(weights) - set(terms))
+    if unknown:
+        raise InputError(f"Unknown loss terms {unknown}. Known are: {', '.join(terms)}.")
+    if any(not weight >= 0 for weight in weights.values()) or not any(weights.values()):
+        raise InputError(
+            f"Loss weights must be ≥ 0, and one of them positive. Received: {dict(weights)}"
+        )
+    return {term: float(weights.get(term, 0.0)) for term in terms}

@@ -52,8 +52,10 @@ class Classifier(AdversarialModel):
 
     def get_config(self):
         """Arguments of the constructor."""
+        config = super().get_config()
+        del config["target_shape"]  # one encoder reads both domains
         return {
-            **super().get_config(),
+            **config,
             "num_classes": self.num_classes,
             "encoder": networks.encoder_config(self._encoder_spec),
             "encoder_width": self.encoder_width,

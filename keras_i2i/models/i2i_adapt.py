@@ -38,7 +38,7 @@ from keras import ops
 from keras_i2i import losses, networks
 from keras_i2i.errors import InputError
 from keras_i2i.losses.task import cross_entropy
-from keras_i2i.models.adversarial import AdversarialModel
+from keras_i2i.models.adversarial import AdversarialModel, checked_weights
 from keras_i2i.models.image_model import DOMAINS
 
 TERMS = (
@@ -70,8 +70,6 @@ PRESETS = {
     # Zhu et al. 2017; λ_cyc : λ_tr = 10 : 1 as published. It has no classifier.
     "cyclegan": {"loss_weights": {"translation": 1.0, "cycle": 10.0}, "encoder_sharing": "none"},
 }  # fmt: skip
-
-DIRECTIONS = ("source_to_target", "target_to_source")
 
 
 @keras.saving.register_keras_serializable("keras_i2i")
@@ -121,7 +119,9 @@ class I2IAdapt(AdversarialModel):
     ):
         super().__init__(image_shape, **kwargs)
         self.num_classes = num_classes
-        self.loss_weights = _checked_weights(loss_weights)
+        self.loss_weights = checked_weights(
+            loss_weights, TERMS, PRESETS["i2i_adapt"]["loss_weights"]
+        )
         self.encoder_sharing = encoder_sharing
         self.identity_of = tuple(identity_of)
         self.freeze_source = freeze_source
@@ -295,36 +295,11 @@ class I2IAdapt(AdversarialModel):
                 terms[name] += penalty
         return terms
 
-    # Using the trained model: numpy arrays in, numpy arrays out, in batches.
-
-    @property
-    def can_translate(self):
-        """Whether this model has decoders of both domains."""
-        return self.source_branch is not None and self.target_branch is not None
-
-    def translate(self, images, direction):
-        """The images as if they were of the other domain.
-
-        Args:
-            images: (n, H, W, C) in [-1, 1].
-            direction: "source_to_target" or "target_to_source".
-
-        Returns:
-            (n, H, W, C) in [-1, 1], numpy.
-
-        Raises:
-            InputError: unknown direction, wrong shape or range, or a model without decoders.
-        """
-        if direction not in DIRECTIONS:
-            raise InputError(
-                f"direction must be one of {', '.join(DIRECTIONS)}. Received: {direction!r}"
-            )
-        domain, other = direction.split("_to_")
-        return self._decoded(images, domain, other)
-
-    def reconstruct(self, images, domain):
-        """The images (n, H, W, C) through their own domain's encoder and decoder."""
-        return self._decoded(images, domain, domain)
+    def mapping(self, origin, destination):
+        """The origin's encoder, then the destination's decoder."""
+        self.check_domain(origin)
+        encoder, branch = self.encoder_of(origin), getattr(self, f"{destination}_branch")
+        return branch and (lambda images: branch(self.decoder_trunk(encoder(images))))
 
     def start_from(self, encoder, head):
         """Copies a trained encoder's and head's weights: ADDA's first stage, or a warm start.
@@ -341,8 +316,10 @@ class I2IAdapt(AdversarialModel):
     def get_config(self):
         """Arguments of the constructor."""
         encoder_width, decoder_width, discriminator_width = self._widths
+        config = super().get_config()
+        del config["target_shape"]  # both domains have one
         return {
-            **super().get_config(),
+            **config,
             "num_classes": self.num_classes,
             "loss_weights": dict(self.loss_weights),
             "encoder": networks.encoder_config(self._encoder_spec),
@@ -441,23 +418,3 @@ class I2IAdapt(AdversarialModel):
             elif self._translates_to(domain):
                 out[fake] = branch(others, training=True)
         return out
-
-    def _decoded(self, images, domain, other):
-        encoder = self.encoder_of(domain)
-        branch = getattr(self, f"{other}_branch")
-        self.needs(branch, "translate" if domain != other else "reconstruct")
-        return self.infer(lambda x: branch(self.decoder_trunk(encoder(x))), images)
-
-
-def _checked_weights(weights):
-    """Every term with its weight, in the order of `TERMS`."""
-    if weights is None:
-        weights = PRESETS["i2i_adapt"]["loss_weights"]
-    unknown = sorted(set(weights) - set(TERMS))
-    if unknown:
-        raise InputError(f"Unknown loss terms {unknown}. Known are: {', '.join(TERMS)}.")
-    if any(not weight >= 0 for weight in weights.values()) or not any(weights.values()):
-        raise InputError(
-            f"Loss weights must be ≥ 0, and one of them positive. Received: {dict(weights)}"
-        )
-    return {term: float(weights.get(term, 0.0)) for term in TERMS}
