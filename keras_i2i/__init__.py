@@ -26,19 +26,35 @@ from keras_i2i.data import (
     unpaired_batches,
 )
 from keras_i2i.errors import InputError
-from keras_i2i.losses import LeastSquares, NonSaturating, Wasserstein
-from keras_i2i.models import Classifier, I2IAdapt
+from keras_i2i.losses import LeastSquares, Minimax, NonSaturating, Wasserstein
+from keras_i2i.models import (
+    Classifier,
+    CycleGAN,
+    DomainTransferNetwork,
+    I2IAdapt,
+    LSTNet,
+    ReadsThroughTranslation,
+    WeightedSum,
+    choose_weight,
+)
 
 __all__ = [
     "Augmentation",
     "Classifier",
+    "CycleGAN",
+    "DomainTransferNetwork",
     "Examples",
     "I2IAdapt",
     "InputError",
+    "LSTNet",
     "LeastSquares",
+    "Minimax",
     "NonSaturating",
+    "ReadsThroughTranslation",
     "Wasserstein",
+    "WeightedSum",
     "__version__",
+    "choose_weight",
     "labelled_batches",
     "load",
     "load_few_labelled",

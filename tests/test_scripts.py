@@ -72,7 +72,7 @@ def evaluated(run, tmp_path_factory):
 
 def test_help_lists_every_flag(run):
     _, out, _ = run["asked"]
-    for name in Experiment.__dataclass_fields__:
+    for name in (*Experiment.__dataclass_fields__, "only"):
         assert f"--{name}:" in out or f"--[no]{name}:" in out
 
 

@@ -1,4 +1,7 @@
-"""Domains by name. A new domain is one file and one line here."""
+"""Domains by name. A new domain is one file and one line here.
+
+A folder of one's own images is a domain too, `image_folder:PATH`; see `image_folder.py`.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import os
 
 import numpy as np
 
+from keras_i2i.data import image_folder
 from keras_i2i.data.augmentation import Augmentation
 from keras_i2i.data.batches import evaluation_batches, labelled_batches, unpaired_batches
 from keras_i2i.data.domain import SPLITS, Domain, Examples
@@ -16,6 +20,7 @@ from keras_i2i.data.mnist_m import MNIST_M
 from keras_i2i.data.preprocessing import preprocess, to_uint8
 from keras_i2i.data.printed_digits import PRINTED_DIGITS
 from keras_i2i.data.svhn import SVHN
+from keras_i2i.data.translated_copy import read_translated_copy, write_translated_copy
 from keras_i2i.data.usps import USPS
 from keras_i2i.errors import InputError
 
@@ -33,8 +38,10 @@ __all__ = [
     "load_few_labelled",
     "load_unlabelled",
     "preprocess",
+    "read_translated_copy",
     "to_uint8",
     "unpaired_batches",
+    "write_translated_copy",
 ]
 
 DOMAINS: dict[str, Domain] = {
@@ -51,16 +58,21 @@ DOMAINS: dict[str, Domain] = {
 
 
 def get_domain(name: str) -> Domain:
-    """Returns the domain called `name`.
+    """Returns the domain called `name`; "image_folder:PATH" is a folder of images.
 
     Raises:
-        InputError: there is none of that name.
+        InputError: there is none of that name, or the folder cannot be used.
     """
     if name in DOMAINS:
         return DOMAINS[name]
+    if str(name).startswith(image_folder.PREFIX):
+        return image_folder.domain(name)
     similar = difflib.get_close_matches(str(name), DOMAINS, n=1)
     hint = f" Did you mean {similar[0]}?" if similar else ""
-    raise InputError(f"Got domain {name!r}; expected one of {', '.join(DOMAINS)}.{hint}")
+    raise InputError(
+        f"Got domain {name!r}; expected one of {', '.join(DOMAINS)}, or "
+        f"{image_folder.PREFIX}PATH for a folder of images.{hint}"
+    )
 
 
 def load(
@@ -113,12 +125,18 @@ def load_few_labelled(
         `per_class` x number of classes examples, sorted by label.
 
     Raises:
-        InputError: a class has fewer than `per_class` training examples.
+        InputError: a class has fewer than `per_class` training examples, or the domain has no
+            labels.
     """
     domain = get_domain(name)
     examples = domain.load("train", data_dir=data_dir, size=size, validation_size=validation_size)
     if per_class < 1:
         raise InputError(f"Got {per_class} labelled examples per class; expected at least 1.")
+    if examples.labels is None:
+        raise InputError(
+            f"Got {per_class} labelled examples per class, but {name} has no labels. Put its "
+            "images into class folders, or ask for none."
+        )
     mixed = np.random.default_rng(seed).permutation(len(examples))
     chosen = []
     for label, class_name in enumerate(domain.class_names):
@@ -135,11 +153,13 @@ def load_few_labelled(
 def check_same_classes(source: str, target: str) -> None:
     """Checks that two domains, given by name, have the same classes in the same order.
 
+    A target without labels, an image folder without class folders, may have any.
+
     Raises:
         InputError: they have not; the message names the classes found on one side only.
     """
     classes = {name: get_domain(name).class_names for name in (source, target)}
-    if classes[source] == classes[target]:
+    if classes[target] in (classes[source], ()):
         return
     only = {
         name: [c for c in classes[name] if c not in classes[other]]

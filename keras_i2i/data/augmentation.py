@@ -21,17 +21,21 @@ class Augmentation:
         scale: an image is scaled about its center by uniform(1 - scale, 1 + scale).
         translation: an image is shifted along each side by uniform(-translation, translation)
             times the side.
+        pixels: an image is also shifted along each side by uniform(-pixels, pixels), in pixels
+            whatever its size.
     """
 
     rotation: float = 0.0
     scale: float = 0.0
     translation: float = 0.0
+    pixels: float = 0.0
 
     def __post_init__(self):
-        if not (self.rotation >= 0 and 0 <= self.scale < 1 and self.translation >= 0):
+        reaches = (self.rotation, self.translation, self.pixels)
+        if not (all(reach >= 0 for reach in reaches) and 0 <= self.scale < 1):
             raise InputError(
-                f"Got {self}; expected rotation and translation of at least 0, and scale of at "
-                "least 0 and below 1."
+                f"Got {self}; expected rotation, translation and pixels of at least 0, and scale "
+                "of at least 0 and below 1."
             )
 
     def __call__(self, images, seed) -> tf.Tensor:
@@ -51,13 +55,20 @@ class Augmentation:
         if self == Augmentation():
             return images
         height, width = images.shape[1:3]
-        random = tf.random.stateless_uniform((4, tf.shape(images)[0]), seed, -1.0, 1.0)
+        # Only who shifts by pixels draws for it: the others' moves stay what they were without.
+        draws = 6 if self.pixels else 4
+        random = tf.random.stateless_uniform((draws, tf.shape(images)[0]), seed, -1.0, 1.0)
+        shift_x = self.translation * width * random[2]
+        shift_y = self.translation * height * random[3]
+        if self.pixels:
+            shift_x += self.pixels * random[4]
+            shift_y += self.pixels * random[5]
         return transform(
             images,
             rotation=self.rotation * random[0],
             scale=1.0 + self.scale * random[1],
-            shift_x=self.translation * width * random[2],
-            shift_y=self.translation * height * random[3],
+            shift_x=shift_x,
+            shift_y=shift_y,
         )
 
 

@@ -25,6 +25,7 @@ def unpaired_batches(
     *,
     batch_size: int,
     image_shape: tuple[int, int, int],
+    target_shape: tuple[int, int, int] | None = None,
     seed: int,
     augmentation: Augmentation | None = None,
     first_step: int = 0,
@@ -38,16 +39,18 @@ def unpaired_batches(
         source: with labels.
         target: without labels (`load_unlabelled`).
         batch_size: B, images per domain and step; may exceed a domain's size.
-        image_shape: (H, W, C) to which images are brought, see `preprocess`.
+        image_shape: (H, W, C) to which source images are brought, see `preprocess`.
+        target_shape: (H', W', C') to which target images are brought, labelled ones among them;
+            None for `image_shape`.
         seed: at least 0.
         augmentation: applied to both domains; None for none.
         first_step: the step to begin with.
         labelled_target: a few target examples with labels, for few-label adaptation.
 
     Returns:
-        An infinite dataset of `({"source": (B, H, W, C), "target": (B, H, W, C)}, source labels
-        (B,))`, images float32 in [-1, 1], labels int64. With `labelled_target` the inputs also
-        hold "target_labelled" (L, H, W, C) and "target_labels" (L,), where
+        An infinite dataset of `({"source": (B, H, W, C), "target": (B, H', W', C')}, source
+        labels (B,))`, images float32 in [-1, 1], labels int64. With `labelled_target` the inputs
+        also hold "target_labelled" (L, H', W', C') and "target_labels" (L,), where
         L = min(B, len(labelled_target)).
 
     Raises:
@@ -60,14 +63,15 @@ def unpaired_batches(
             "load_unlabelled, or drop them with without_labels()."
         )
     _check_labelled(source, "source")
-    common = {"image_shape": image_shape, "seed": seed, "augmentation": augmentation}
-    source_stream = _Stream(source, batch_size, stream=0, **common)
-    target_stream = _Stream(target, batch_size, stream=1, **common)
+    common = {"seed": seed, "augmentation": augmentation}
+    target_shape = image_shape if target_shape is None else target_shape
+    source_stream = _Stream(source, batch_size, stream=0, image_shape=image_shape, **common)
+    target_stream = _Stream(target, batch_size, stream=1, image_shape=target_shape, **common)
     few_stream = None
     if labelled_target is not None:
         _check_labelled(labelled_target, "labelled target")
         few = min(batch_size, len(labelled_target))
-        few_stream = _Stream(labelled_target, few, stream=2, **common)
+        few_stream = _Stream(labelled_target, few, stream=2, image_shape=target_shape, **common)
 
     def batch(step):
         source_images, source_labels = source_stream(step)

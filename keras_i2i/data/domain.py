@@ -16,7 +16,7 @@ DIGITS = tuple("0123456789")
 
 @dataclasses.dataclass(frozen=True)
 class Examples:
-    """Images in memory, with their labels unless these were dropped.
+    """Images in memory, with their labels unless these were dropped or are unknown.
 
     Attributes:
         images: uint8, shape (n, height, width, channels), values in [0, 255].
@@ -68,7 +68,8 @@ class Domain:
 
     Attributes:
         name: what `--source` and `--target` call it.
-        class_names: one per label, in label order.
+        class_names: one per label, in label order; () where labels are unknown, and then those of
+            its examples are None.
         image_shape: native (height, width, channels).
         read: takes "train" or "test" and the data directory, returns that part. Its order is the
             same every time and already mixed, so that any run of it is a fair sample.

@@ -17,6 +17,11 @@ from keras_i2i.files import jsonable
 DIRECTIONS = {"source_to_target": ("source", "target"), "target_to_source": ("target", "source")}
 
 STAGES = {"source_only": "Before: source only", "adapted": "After: adapted"}
+# The two classifiers of "sum", in words that follow "the classifier".
+HALVES = {
+    "on_translated_source": "trained on translations",
+    "reads_translated_target": "that reads translations",
+}
 
 POINTS_PER_DOMAIN = 500  # t-SNE is the slowest part of an evaluation.
 NEIGHBOUR_POOL = 5000
@@ -24,8 +29,8 @@ GRID_COLUMNS = 10
 
 # What deserves a warning. A lattice of 1 % of the contrast is about where an eye notices it.
 VISIBLE_LATTICE = 0.01
-COLLAPSED_DIVERSITY = 0.5
 NEAR_CHANCE = 0.05
+WORSE_SUM = 0.005
 
 
 def evaluate(
@@ -44,19 +49,25 @@ def evaluate(
 ) -> dict[str, Any]:
     """Measures the models of one seed and draws their figures into `out_dir/figures`.
 
-    A model offers `image_shape`, `classify(images, domain)` → logits and `embed(images, domain)` →
-    features `(n, d)`; with `can_translate`, also `translate(images, direction)` and
-    `reconstruct(images, domain)` → images. All take and give NumPy arrays, images in [-1, 1].
+    A model offers `image_shape_of(domain)`, `classify(images, domain)` → logits and, for the maps,
+    `embed(images, domain)` → features `(n, d)`; one that translates names its `directions` and
+    offers `translate(images, direction)` → images of the other domain's shape,
+    `can_reconstruct(domain)` and `reconstruct(images, domain)`. One with `can_classify` false only
+    translates. All take and give NumPy arrays, images in [-1, 1].
 
     Args:
-        models: "source_only" (no adaptation), "adapted", "target_only" (trained on target labels:
-            the ceiling, and an independent reader of translations), each optional; "translator" if
-            it is not the adapted model that translates; further classifiers by names of their own.
-        source_test: labelled examples.
-        target_test: labelled examples; the labels are for reporting only.
+        models: all optional, but one there must be. "source_only" (no adaptation), "adapted" (what
+            the method reports), "target_only" (trained on target labels: the ceiling, and an
+            independent reader of translations); of two-step methods "on_translated_source",
+            "reads_translated_target" and their "sum", which says its `weight` of the first;
+            "joint"; further classifiers by names of their own. "translator", if it is neither
+            "adapted" nor "joint" that translates, and never counts as a classifier. "adapted" may
+            be the same object as another one.
+        source_test: labelled examples; without labels there are no accuracies on the source.
+        target_test: the same of the target; the labels are for reporting only.
         source_train: where translations to the source look for their nearest neighbours.
         target_train: the same of the target; labels are not looked at.
-        class_names: one name per class.
+        class_names: one name per class; empty if nothing is labelled.
         out_dir: the run's folder.
         seed: of the run; also seeds the samples that figures are drawn from.
         history: one dict per epoch, name → value, for the training curves; what counts time rather
@@ -67,14 +78,17 @@ def evaluate(
     Returns:
         JSON-able: `seed`, `class_names` and `domain_names`; `models`, name → `finite` (whether its
         logits are), `target_test_accuracy`, `source_test_accuracy`, `target_test_per_class`,
-        `target_test_confusion`; if something translates, `translations`, direction → `reader`,
+        `target_test_confusion`, of a weighted sum its `weight`; `adapted_is`, the other name of the
+        adapted model, or None; if something translates, `translations`, direction → `reader`,
         `read_correctly`, `matrix`, `permuted` (as in `metrics.keeps_class`, of classes the reader
-        knows), `checkerboard`, `diversity`, and beside a value the same of `…_real` images of the
-        domain translated to; `figures`, name → path relative to `out_dir`; `warnings`, in words.
-        Numbers that are not finite are None.
+        knows), `checkerboard`, `diversity`, `within_class` (whether that is of images of one class,
+        not of all), beside a value the same of `…_real` images of the domain translated to, and
+        `rows`, what its figure shows; `figures`, name → path relative to `out_dir`; `curves`, what
+        the training curves show; `warnings`, in words. Numbers that are not finite or cannot be
+        known without labels are None; with no labels at all, `models` is empty.
 
     Raises:
-        InputError: no models, test examples without labels, or labels without a class name.
+        InputError: no models, no test examples, or labels without a class name.
     """
     tests = {"source": source_test, "target": target_test}
     _check(models, tests, class_names)
@@ -88,24 +102,28 @@ def evaluate(
         suffix=f"_seed{seed}" if seed_in_names else "",
     )
     classifiers = {
-        name: model for name, model in models.items() if getattr(model, "can_classify", True)
+        name: model
+        for name, model in models.items()
+        if name != "translator" and getattr(model, "can_classify", True)
     }
     result: dict[str, Any] = {
         "seed": seed,
         "class_names": context.class_names,
         "domain_names": context.domain_names,
-        "models": {name: _score(model, context) for name, model in classifiers.items()},
+        "models": _scores(classifiers, context),
+        "adapted_is": _other_name(classifiers),
     }
-    translator = models.get("translator", models.get("adapted"))
-    if getattr(translator, "can_translate", False):
+    translator = _translator(models)
+    if translator is not None:
         result["translations"] = {
             direction: _translate(translator, classifiers, direction, context)
-            for direction in DIRECTIONS
+            for direction in translator.directions
         }
     _draw_scores(result["models"], context)
-    _draw_features(models, context)
+    _draw_features(classifiers, context)
     curves = _losses_and_metrics(history or [])
-    if len(curves) > 1 and any(curves):  # One epoch is a point, not a curve.
+    result["curves"] = list(dict.fromkeys(name for epoch in curves for name in epoch))
+    if len(curves) > 1 and result["curves"]:  # One epoch is a point, not a curve.
         context.draw("training", figures.training_curves, curves)
     result["figures"] = context.figures
     result["warnings"] = _warnings(result)
@@ -138,8 +156,9 @@ def combine(
     Returns:
         JSON-able: `method`, `source`, `target`, `seeds`, `seconds`, `target_labels_per_class`;
         under each classifier's name `target_test_accuracy` and `source_test_accuracy`, one per
-        seed; if there are translations, `translations_read_correctly` by direction, one per seed;
-        `command` and `flags` if given; `per_seed`, everything else.
+        seed, None without labels, and of a weighted sum `weight`, one per seed; if translations
+        were read, `translations_read_correctly` by direction, one per seed; `command` and `flags`
+        if given; `per_seed`, everything else.
 
     Raises:
         InputError: no seeds, not one duration per seed, or seeds with different models.
@@ -166,13 +185,16 @@ def combine(
     for name in names:
         combined[name] = {
             key: [result["models"][name][key] for result in per_seed]
-            for key in ("target_test_accuracy", "source_test_accuracy")
+            for key in ("target_test_accuracy", "source_test_accuracy", "weight")
+            if key in per_seed[0]["models"][name]
         }
-    if "translations" in per_seed[0]:
-        combined["translations_read_correctly"] = {
-            direction: [result["translations"][direction]["read_correctly"] for result in per_seed]
-            for direction in DIRECTIONS
-        }
+    read = {
+        direction: [result["translations"][direction]["read_correctly"] for result in per_seed]
+        for direction in per_seed[0].get("translations", ())
+    }
+    read = {way: values for way, values in read.items() if any(v is not None for v in values)}
+    if read:
+        combined["translations_read_correctly"] = read
     given = {"command": command, "flags": flags}
     combined |= {key: value for key, value in given.items() if value is not None}
     return jsonable(combined | {"per_seed": list(per_seed)})
@@ -194,7 +216,11 @@ class _Context:
 
     def images(self, domain: str, model: Any) -> np.ndarray:
         """A domain's test images as a model wants them, made once for each image shape."""
-        key = domain, tuple(model.image_shape)
+        return self.images_of_shape(domain, model.image_shape_of(domain))
+
+    def images_of_shape(self, domain: str, shape: Sequence[int]) -> np.ndarray:
+        """A domain's test images in one shape."""
+        key = domain, tuple(shape)
         if key not in self._prepared:
             self._prepared[key] = _prepare(self.tests[domain].images, key[1])
         return self._prepared[key]
@@ -210,13 +236,15 @@ def _check(
     models: Mapping[str, Any], tests: Mapping[str, Examples], class_names: Sequence[str]
 ) -> None:
     if not models:
-        raise InputError("No model to evaluate; expected source_only, adapted or target_only.")
+        raise InputError("No model to evaluate; expected one, such as source_only or adapted.")
     for domain, test in tests.items():
-        if test.labels is None or not len(test.labels):
+        if not len(test.images):
             raise InputError(
-                f"The {domain} test examples have no labels; an accuracy needs them. Give a "
-                "labelled test split."
+                f"There are no {domain} test examples; expected at least one image. Give a test "
+                "split that has some."
             )
+        if test.labels is None:
+            continue
         if test.labels.min() < 0 or test.labels.max() >= len(class_names):
             raise InputError(
                 f"The {domain} test labels go from {test.labels.min()} to {test.labels.max()}, but "
@@ -238,22 +266,54 @@ def _finite(images: np.ndarray) -> np.ndarray:
     return np.clip(np.nan_to_num(images), -1, 1)
 
 
+def _other_name(classifiers: Mapping[str, Any]) -> str | None:
+    """The name under which the adapted model is there a second time."""
+    baselines = ("source_only", "adapted", "target_only")
+    for name, model in classifiers.items():
+        if name not in baselines and model is classifiers.get("adapted"):
+            return name
+    return None
+
+
+def _translator(models: Mapping[str, Any]) -> Any:
+    """The model whose translations are shown, if one translates."""
+    for name in ("translator", "adapted", "joint"):
+        if getattr(models.get(name), "directions", ()):
+            return models[name]
+    return None
+
+
+def _scores(classifiers: Mapping[str, Any], context: _Context) -> dict[str, dict[str, Any]]:
+    """Each classifier's score; a model with two names is run once."""
+    if all(test.labels is None for test in context.tests.values()):
+        return {}
+    unique = {id(model): model for model in classifiers.values()}
+    scores = {key: _score(model, context) for key, model in unique.items()}
+    return {name: scores[id(model)] for name, model in classifiers.items()}
+
+
 def _score(model: Any, context: _Context) -> dict[str, Any]:
-    logits = {
-        domain: model.classify(context.images(domain, model), domain=domain)
-        for domain in context.tests
+    score: dict[str, Any] = {
+        "target_test_accuracy": None,
+        "source_test_accuracy": None,
+        "target_test_per_class": None,
+        "target_test_confusion": None,
+        "finite": True,
     }
-    predictions = {domain: values.argmax(axis=-1) for domain, values in logits.items()}
-    labels = {domain: test.labels for domain, test in context.tests.items()}
-    target = labels["target"], predictions["target"]
+    if getattr(model, "weight", None) is not None:
+        score["weight"] = float(model.weight)
     num_classes = len(context.class_names)
-    return {
-        "target_test_accuracy": metrics.accuracy(*target),
-        "source_test_accuracy": metrics.accuracy(labels["source"], predictions["source"]),
-        "target_test_per_class": metrics.per_class_accuracy(*target, num_classes),
-        "target_test_confusion": metrics.confusion(*target, num_classes),
-        "finite": all(np.isfinite(values).all() for values in logits.values()),
-    }
+    for domain, test in context.tests.items():
+        logits = model.classify(context.images(domain, model), domain=domain)
+        score["finite"] &= bool(np.isfinite(logits).all())
+        if test.labels is None:
+            continue
+        read = test.labels, logits.argmax(axis=-1)
+        score[f"{domain}_test_accuracy"] = metrics.accuracy(*read)
+        if domain == "target":
+            score["target_test_per_class"] = metrics.per_class_accuracy(*read, num_classes)
+            score["target_test_confusion"] = metrics.confusion(*read, num_classes)
+    return score
 
 
 def _translate(
@@ -265,6 +325,8 @@ def _translate(
     real, real_labels = context.images(destination, translator), context.tests[destination].labels
     class_names = context.class_names
     translated = _finite(translator.translate(images, direction))
+    # Compared are like with like: images of one class on both sides, or all images on both.
+    within_class = labels is not None and real_labels is not None
     measured = {
         "reader": None,
         "read_correctly": None,
@@ -272,27 +334,35 @@ def _translate(
         "permuted": [],
         "checkerboard": metrics.checkerboard(translated),
         "checkerboard_real": metrics.checkerboard(real),
-        "diversity": metrics.diversity(translated, labels),
-        "diversity_real": metrics.diversity(real, real_labels),
+        "diversity": metrics.diversity(translated, labels if within_class else None),
+        "diversity_real": metrics.diversity(real, real_labels if within_class else None),
+        "within_class": within_class,
     }
 
-    shown = np.unique(labels, return_index=True)[1][:GRID_COLUMNS]  # One of each class.
-    names = [class_names[label] for label in labels[shown]]
+    if labels is None:
+        shown = embeddings.sample(len(images), GRID_COLUMNS, context.seed)
+        names = [""] * len(shown)
+    else:
+        shown = np.unique(labels, return_index=True)[1][:GRID_COLUMNS]  # One of each class.
+        names = [class_names[label] for label in labels[shown]]
     notes = {}
     reader = _reader(classifiers, destination)
-    if reader is not None:
+    if reader is not None and labels is not None:
         read_as = _read(classifiers[reader], translated, destination)
         reading = metrics.keeps_class(labels, read_as, len(class_names))
-        real_read_as = _read(classifiers[reader], real, destination)
-        knows = metrics.per_class_accuracy(real_labels, real_read_as, len(class_names))
         measured |= {
             "reader": reader,
             "read_correctly": reading.accuracy,
-            "read_correctly_real": metrics.accuracy(real_labels, real_read_as),
             "matrix": reading.matrix,
-            # Of a class whose real images the reader mostly mistakes, it is no witness.
-            "permuted": [one._asdict() for one in reading.permuted if knows[one.label] > 0.5],
         }
+        if real_labels is not None:
+            real_read = real_labels, _read(classifiers[reader], real, destination)
+            knows = metrics.per_class_accuracy(*real_read, len(class_names))
+            measured |= {
+                "read_correctly_real": metrics.accuracy(*real_read),
+                # Of a class whose real images the reader mostly mistakes, it is no witness.
+                "permuted": [one._asdict() for one in reading.permuted if knows[one.label] > 0.5],
+            }
         notes["translated"] = [
             (f"read as {class_names[read]}", read == label)
             for read, label in zip(read_as[shown], labels[shown], strict=True)
@@ -302,9 +372,13 @@ def _translate(
     rows = {
         "input": images[shown],
         "translated": translated[shown],
-        "reconstructed": translator.reconstruct(images[shown], domain=origin),
-        "and back": translator.translate(translated[shown], f"{destination}_to_{origin}"),
     }
+    if translator.can_reconstruct(origin):
+        rows["reconstructed"] = translator.reconstruct(images[shown], domain=origin)
+    way_back = f"{destination}_to_{origin}"
+    if way_back in translator.directions:
+        rows["and back"] = translator.translate(translated[shown], way_back)
+    measured["rows"] = list(rows)
     rows = {name: to_uint8(_finite(row)) for name, row in rows.items()}
     context.draw(f"translation_{direction}", figures.image_grid, rows, names, way, notes)
 
@@ -317,6 +391,8 @@ def _translate(
         rows[name] = to_uint8(pool[column])
     title = f"{way}: nearest real images"
     context.draw(f"neighbours_{direction}", figures.image_grid, rows, names, title)
+    if direction == "source_to_target":
+        _draw_image_maps(translated, context)
     return measured
 
 
@@ -330,44 +406,82 @@ def _reader(classifiers: Mapping[str, Any], domain: str) -> str | None:
 
 def _read(model: Any, images: np.ndarray, domain: str) -> np.ndarray:
     """Classes of images in [-1, 1] that another model, perhaps of another size, has made."""
-    if images.shape[1:] != tuple(model.image_shape):
-        images = _prepare(to_uint8(images), model.image_shape)
+    shape = tuple(model.image_shape_of(domain))
+    if images.shape[1:] != shape:
+        images = _prepare(to_uint8(images), shape)
     return model.classify(images, domain=domain).argmax(axis=-1)
 
 
 def _draw_scores(scores: Mapping[str, Mapping[str, Any]], context: _Context) -> None:
+    known = {
+        name: score
+        for name, score in scores.items()
+        if name in (*STAGES, "target_only") and score["target_test_accuracy"] is not None
+    }
     matrices = {
-        f"{title}: {_percent(scores[name]['target_test_accuracy'])}": (
-            scores[name]["target_test_confusion"]
+        f"{title}: {_percent(known[name]['target_test_accuracy'])}": (
+            known[name]["target_test_confusion"]
         )
         for name, title in STAGES.items()
-        if name in scores
+        if name in known
     }
     if matrices:
         context.draw("confusion", figures.confusions, matrices, context.class_names)
-    if scores:
-        per_class = {name: score["target_test_per_class"] for name, score in scores.items()}
+    if known:
+        per_class = {name: score["target_test_per_class"] for name, score in known.items()}
         context.draw("per_class", figures.per_class, per_class, context.class_names)
 
 
-def _draw_features(models: Mapping[str, Any], context: _Context) -> None:
-    chosen = {
-        domain: embeddings.sample(len(test.images), POINTS_PER_DOMAIN, context.seed)
-        for domain, test in context.tests.items()
-    }
+def _draw_features(classifiers: Mapping[str, Any], context: _Context) -> None:
+    """Before and after, what the encoder makes of the images."""
+    chosen = _points(context)
     maps = {}
     for name, title in STAGES.items():
-        if hasattr(models.get(name), "embed"):
-            model = models[name]
+        if hasattr(classifiers.get(name), "embed"):
+            model = classifiers[name]
             source, target = (
                 model.embed(context.images(domain, model)[indices], domain=domain)
                 for domain, indices in chosen.items()
             )
             maps[title] = embeddings.tsne(source, target, context.seed)
     if maps:
-        labels = [test.labels[chosen[domain]] for domain, test in context.tests.items()]
-        names = context.class_names, context.domain_names
-        context.draw("tsne", figures.tsne_maps, maps, *labels, *names)
+        _draw_maps("tsne", maps, context)
+
+
+def _draw_image_maps(translated: np.ndarray, context: _Context) -> None:
+    """Before and after translation to the target, the pixels: Basci's figure 11."""
+    chosen = _points(context)
+    shape = translated.shape[1:]
+    source, target = (context.images_of_shape(domain, shape) for domain in context.tests)
+    after = f"After: {context.domain_names[0]} translated"
+    maps = {
+        title: embeddings.tsne(
+            *(
+                images[indices].reshape(len(indices), -1)
+                for images, indices in zip((origin, target), chosen.values(), strict=True)
+            ),
+            context.seed,
+        )
+        for title, origin in {"Before: as they are": source, after: translated}.items()
+    }
+    _draw_maps("tsne_images", maps, context)
+
+
+def _points(context: _Context) -> dict[str, np.ndarray]:
+    """Which test images of each domain the maps show: the same ones on all."""
+    return {
+        domain: embeddings.sample(len(test.images), POINTS_PER_DOMAIN, context.seed)
+        for domain, test in context.tests.items()
+    }
+
+
+def _draw_maps(name: str, maps: Mapping[str, tuple], context: _Context) -> None:
+    labels = [
+        None if test.labels is None else test.labels[indices]
+        for test, indices in zip(context.tests.values(), _points(context).values(), strict=True)
+    ]
+    names = context.class_names, context.domain_names
+    context.draw(name, figures.tsne_maps, maps, *labels, *names)
 
 
 def _warnings(result: Mapping[str, Any]) -> list[str]:
@@ -376,11 +490,16 @@ def _warnings(result: Mapping[str, Any]) -> list[str]:
     names = dict(zip(("source", "target"), result["domain_names"], strict=True))
     scores = result["models"]
     found = [
-        f"The {name} model's outputs are not all finite numbers: its training diverged."
+        f"The {name.replace('_', ' ')} model's outputs are not all finite numbers: its training "
+        "diverged."
         for name, score in scores.items()
-        if not score["finite"]
+        if not score["finite"] and name != result["adapted_is"]
     ]
-    reached = {name: score["target_test_accuracy"] for name, score in scores.items()}
+    reached = {
+        name: score["target_test_accuracy"]
+        for name, score in scores.items()
+        if score["target_test_accuracy"] is not None
+    }
     adapted = reached.get("adapted")
     if adapted is not None and adapted < 1 / len(classes) + NEAR_CHANCE:
         found.append(
@@ -392,6 +511,13 @@ def _warnings(result: Mapping[str, Any]) -> list[str]:
         found.append(
             f"Adaptation did harm: {_percent(adapted)} of {names['target']} images read, "
             f"{_percent(reached['source_only'])} without it."
+        )
+    better = max((name for name in HALVES if name in reached), key=reached.get, default=None)
+    if better and "sum" in reached and reached["sum"] < reached[better] - WORSE_SUM:
+        found.append(
+            f"The weighted sum reads {_percent(reached['sum'])} of {names['target']} images, its "
+            f"better half, the classifier {HALVES[better]}, {_percent(reached[better])}. Only "
+            "labels tell; the weight was chosen without them."
         )
     for direction, measured in result.get("translations", {}).items():
         origin, destination = (names[domain] for domain in DIRECTIONS[direction])
@@ -409,9 +535,10 @@ def _warnings(result: Mapping[str, Any]) -> list[str]:
                 f"{_percent(measured['checkerboard'])} of their contrast, "
                 f"{_percent(measured['checkerboard_real'])} in real images."
             )
-        if measured["diversity"] < COLLAPSED_DIVERSITY * measured["diversity_real"]:
+        if measured["diversity"] < metrics.COLLAPSED_DIVERSITY * measured["diversity_real"]:
+            among = "within a class they" if measured["within_class"] else "they"
             found.append(
-                f"Translations {way} resemble each other: within a class they differ "
+                f"Translations {way} resemble each other: {among} differ "
                 f"{_percent(measured['diversity'] / measured['diversity_real'])} as much as real "
                 "images do. The translator may have collapsed onto a few outputs."
             )

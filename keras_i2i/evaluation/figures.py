@@ -17,6 +17,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, MaxNLocator, PercentFormatter
 
+from keras_i2i.evaluation.metrics import COLLAPSED_DIVERSITY
+
 INK, FAINT, GRID = "#22262b", "#6b737c", "#e3e6e9"
 BEFORE, AFTER, CEILING, WRONG = "#a9b4c0", "#2f6fb0", "#22262b", "#bb3344"
 CLASS_COLOURS = (
@@ -24,6 +26,11 @@ CLASS_COLOURS = (
     "#ddcc77", "#cc6677", "#882255", "#aa4499", "#8c8c8c",
 )  # fmt: skip
 LINE_COLOURS = ("#2f6fb0", "#cc6677", "#117733", "#ddaa33", "#882255", "#44aa99", "#8c8c8c")
+HEALTH = "#117733"
+
+# Panels of the training curves that carry a mark.
+DISCRIMINATORS, DIVERSITY = "discriminator accuracy", "diversity"
+HEALTHY = (0.6, 0.8)  # Discriminator accuracy while neither side wins: Basci, section 4.3.
 
 STYLE = {
     "font.family": "DejaVu Sans",
@@ -139,17 +146,17 @@ def per_class(accuracies: Mapping[str, np.ndarray], class_names: Sequence[str]) 
 @_styled
 def tsne_maps(
     maps: Mapping[str, tuple[np.ndarray, np.ndarray]],
-    source_labels: np.ndarray,
-    target_labels: np.ndarray,
+    source_labels: np.ndarray | None,
+    target_labels: np.ndarray | None,
     class_names: Sequence[str],
     domain_names: tuple[str, str] = ("source", "target"),
 ) -> Figure:
-    """Feature maps side by side: colour is the class, circles are source and crosses target.
+    """Maps side by side: colour is the class, circles are source and crosses target.
 
     Args:
         maps: title → (source points `(n, 2)`, target points `(m, 2)`), as `embeddings.tsne` gives.
-        source_labels: integers `(n,)`.
-        target_labels: integers `(m,)`.
+        source_labels: integers `(n,)`; None: the domain has a colour of its own instead.
+        target_labels: integers `(m,)` or None.
         class_names: one name per class; each is written where the class's source points lie.
         domain_names: what the legend calls the two domains.
         path: where the PNG goes.
@@ -157,12 +164,14 @@ def tsne_maps(
     figure = Figure((4.5 * len(maps), 4.9), layout="constrained")
     axes = figure.subplots(1, len(maps), squeeze=False)[0]
     colours = np.array([CLASS_COLOURS[c % len(CLASS_COLOURS)] for c in range(len(class_names))])
+    circles, crosses = (
+        plain if labels is None else colours[labels]
+        for labels, plain in zip((source_labels, target_labels), LINE_COLOURS, strict=False)
+    )
     for axis, (title, (source, target)) in zip(axes, maps.items(), strict=True):
-        axis.scatter(*source.T, s=13, c=colours[source_labels], alpha=0.45, linewidths=0)
-        axis.scatter(
-            *target.T, s=15, c=colours[target_labels], marker="x", alpha=0.9, linewidths=0.9
-        )
-        for label in np.unique(source_labels):
+        axis.scatter(*source.T, s=13, c=circles, alpha=0.45, linewidths=0)
+        axis.scatter(*target.T, s=15, c=crosses, marker="x", alpha=0.9, linewidths=0.9)
+        for label in () if source_labels is None else np.unique(source_labels):
             # A median point, unlike a mean, lies within the cluster that most of the class forms.
             centre = np.median(source[source_labels == label], axis=0)
             box = {"boxstyle": "round,pad=0.2", "fc": "white", "ec": colours[label], "alpha": 0.85}
@@ -172,8 +181,10 @@ def tsne_maps(
         axis.set_yticks([])
         axis.spines[:].set_visible(True)
     handles = [
-        Line2D([], [], color=FAINT, marker=marker, linestyle="", markersize=5) for marker in "ox"
-    ]
+        Line2D([], [], color=look if isinstance(look, str) else FAINT, marker=marker, linestyle="",
+               markersize=5)
+        for look, marker in ((circles, "o"), (crosses, "x"))
+    ]  # fmt: skip
     figure.legend(handles, domain_names, loc="outside lower center", ncols=2)
     return figure
 
@@ -188,7 +199,8 @@ def image_grid(
     """Rows of small images under one heading.
 
     Args:
-        rows: row name → uint8 `(columns, height, width, channels)`; sizes may differ between rows.
+        rows: row name → uint8 `(columns, height, width, channels)`; size and channels may differ
+            between rows, all images are shown at one size.
         column_names: what stands above each column.
         title: the heading.
         notes: row name → for each image (text below it, whether it is as it should be); a text
@@ -227,17 +239,20 @@ def image_grid(
 def training_curves(history: Sequence[Mapping[str, float]]) -> Figure:
     """Accuracies in the first panel, then one small panel per loss: their scales differ too much.
 
+    Discriminators' accuracies have a panel with the band where neither side wins; the diversity of
+    translations has one with the line below which they count as collapsed.
+
     Args:
-        history: one dict per epoch, of at least two, name → value. Names that contain "acc" share
-            a panel; `val_x` is drawn with `x`, dashed. A name may be absent from some epochs.
+        history: one dict per epoch, of at least two, name → value; see `panel_of` for which share
+            a panel. `val_x` is drawn with `x`, dashed. A name may be absent from some epochs.
         path: where the PNG goes.
     """
     names = list(dict.fromkeys(name for epoch in history for name in epoch))
     panels: dict[str, list[str]] = {}
     for name in names:
-        key = "accuracy" if "acc" in name else name.removeprefix("val_")
-        panels.setdefault(key, []).append(name)
-    order = sorted(panels, key=lambda key: (key != "accuracy", key != "loss"))
+        panels.setdefault(panel_of(name), []).append(name)
+    first = ("accuracy", DISCRIMINATORS, DIVERSITY, "loss")
+    order = sorted(panels, key=lambda key: first.index(key) if key in first else len(first))
     columns = min(3, len(order))
     lines = -(-len(order) // columns)
     figure = Figure((3.1 * columns + 0.4, 2.15 * lines + 0.3), layout="constrained")
@@ -252,7 +267,7 @@ def training_curves(history: Sequence[Mapping[str, float]]) -> Figure:
                 epochs, values,
                 color=LINE_COLOURS[bases.index(name.removeprefix("val_")) % len(LINE_COLOURS)],
                 linestyle="--" if name.startswith("val_") else "-",
-                linewidth=1.6, label=_readable(name),
+                linewidth=1.6, label=_readable(name, within=key),
             )  # fmt: skip
         axis.set_title(_readable(key), fontsize=9.5)
         axis.xaxis.set_major_locator(MaxNLocator(4, integer=True))
@@ -260,16 +275,37 @@ def training_curves(history: Sequence[Mapping[str, float]]) -> Figure:
         axis.grid(axis="y")
         axis.spines["left"].set_visible(False)
         axis.margins(x=0.02)
-        if key == "accuracy":
+        if key in ("accuracy", DISCRIMINATORS):
             axis.set_ylim(0, 1.02)
             axis.yaxis.set_major_formatter(PercentFormatter(1))
             axis.yaxis.set_major_locator(FixedLocator([0, 0.25, 0.5, 0.75, 1]))
-        if len(panels[key]) > 1:
+        if key == DISCRIMINATORS:
+            low, high = HEALTHY
+            axis.axhspan(
+                low, high, color=HEALTH, alpha=0.13, linewidth=0,
+                label=f"healthy: {100 * low:.0f}–{100 * high:.0f} %",
+            )  # fmt: skip
+        if key == DIVERSITY:
+            axis.axhline(
+                COLLAPSED_DIVERSITY, color=WRONG, linewidth=1, linestyle=":",
+                label=f"below {COLLAPSED_DIVERSITY}: collapsed?",
+            )  # fmt: skip
+            axis.set_ylim(0, max(1.05, axis.get_ylim()[1]))
+        if len(panels[key]) > 1 or key in (DISCRIMINATORS, DIVERSITY):
             axis.legend(fontsize=7.5, handlelength=1.6)
     for axis in list(figure.axes)[len(order) :]:
         axis.remove()
     figure.supxlabel("epoch", fontsize=9, color=FAINT)
     return figure
+
+
+def panel_of(name: str) -> str:
+    """Which panel of the training curves a logged value belongs to."""
+    if name.startswith("d_") and name.endswith("_accuracy"):
+        return DISCRIMINATORS
+    if name.startswith(DIVERSITY):
+        return DIVERSITY
+    return "accuracy" if "acc" in name else name.removeprefix("val_")
 
 
 _CENTRED = {"ha": "center", "va": "center"}
@@ -287,7 +323,9 @@ def _displayed(image: np.ndarray) -> np.ndarray:
     return image[..., 0] if image.shape[-1] == 1 else image
 
 
-def _readable(name: str) -> str:
-    """`val_target_accuracy` → "target accuracy (validation)"."""
+def _readable(name: str, within: str = "") -> str:
+    """`val_target_accuracy` → "target accuracy (validation)"; shorter within a panel that says."""
     words = name.removeprefix("val_").replace("_", " ")
+    if within == DISCRIMINATORS:
+        words = words.removeprefix("d ").removesuffix(" accuracy")
     return f"{words} (validation)" if name.startswith("val_") else words

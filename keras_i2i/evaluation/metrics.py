@@ -10,6 +10,9 @@ import numpy as np
 from sklearn.metrics import accuracy_score, confusion_matrix
 from sklearn.neighbors import NearestNeighbors
 
+# Translations that differ less than this share of how much real images do deserve a warning.
+COLLAPSED_DIVERSITY = 0.5
+
 
 def accuracy(labels: np.ndarray, predictions: np.ndarray) -> float:
     """Fraction of predictions that equal their label; both integer `(n,)`."""
@@ -64,7 +67,7 @@ def checkerboard(images: np.ndarray) -> float:
     return float(excess.sum() / total) if total > 0 else 0.0
 
 
-def diversity(images: np.ndarray, labels: np.ndarray) -> float:
+def diversity(images: np.ndarray, labels: np.ndarray | None = None) -> float:
     """How much images of one class differ from each other; near 0 when a translator collapses.
 
     The root of the mean variance of a pixel within a class,
@@ -73,8 +76,9 @@ def diversity(images: np.ndarray, labels: np.ndarray) -> float:
 
     Args:
         images: `(n, height, width, channels)`.
-        labels: integers `(n,)`, the class of each image.
+        labels: integers `(n,)`, the class of each image; without them all are of one class.
     """
+    labels = np.zeros(len(images), int) if labels is None else labels
     squared = 0.0
     for label in np.unique(labels):
         members = images[labels == label].astype("float32")

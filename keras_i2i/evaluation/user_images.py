@@ -5,15 +5,15 @@ import glob
 import io
 import os
 import re
-import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
+from keras_i2i.data.image_files import find_image_files, open_image
 from keras_i2i.data.preprocessing import preprocess, to_uint8
 from keras_i2i.errors import InputError
 from keras_i2i.files import write_text
@@ -32,16 +32,20 @@ def read_images(
     """Classifies image files as target images and translates them.
 
     Writes `out_dir/predictions.csv`: file, predicted class, its probability, and a column for the
-    probability of each class. With a model that translates, also `out_dir/translations/*.png`, one
-    for each file: the image as the model sees it, translated target to source, and, taken for a
-    source image, source to target. They are numbered like the rows of the table.
+    probability of each class; of a model without a classifier only the files. With a model that
+    translates, also `out_dir/translations/*.png`, one for each file: the image as the model sees
+    it, translated target to source, and, taken for a source image, source to target, as far as the
+    model has these ways; domains of two shapes are seen twice. They are numbered like the rows of
+    the table.
 
     Every file is tried before anything is written. Images are in memory a batch at a time.
 
     Args:
         pattern: a file, a glob pattern (`**` for any depth), or a folder, of which the files are
-            taken whose ending names an image format. See `open_image` for what can be read.
-        model: offers `image_shape` and `classify`; with `can_translate`, also `translate`.
+            taken whose ending names an image format. See `data.image_files.open_image` for what can
+            be read.
+        model: offers `image_shape_of`, `can_classify` and `directions`, and accordingly `classify`
+            and `translate`.
         class_names: one name per class.
         out_dir: the run's folder.
 
@@ -66,18 +70,26 @@ def read_images(
 
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")
-    writer.writerow(["file", "predicted", "probability", *class_names])
-    for start, batch in _batches(files, model.image_shape):
-        probabilities = keras.ops.convert_to_numpy(
-            keras.ops.softmax(model.classify(batch, domain="target"))
-        )
-        for file, row in zip(files[start:], probabilities, strict=False):
-            best = row.argmax()
-            cells = [class_names[best], *(f"{value:.4f}" for value in (row[best], *row))]
-            writer.writerow([file, *cells])
-        if getattr(model, "can_translate", False):
-            _save_translations(model, batch, files, start, Path(out_dir, "translations"))
+    known = ["predicted", "probability", *class_names] if model.can_classify else []
+    writer.writerow(["file", *known])
+    for start in range(0, len(files), BATCH):
+        batch = files[start : start + BATCH]
+        rows = _predictions(model, batch, class_names) if known else [[]] * len(batch)
+        for file, row in zip(batch, rows, strict=True):
+            writer.writerow([file, *row])
+        if model.directions:
+            _save_translations(model, batch, start, Path(out_dir, "translations"))
     return write_text(Path(out_dir, "predictions.csv"), table.getvalue())
+
+
+def _predictions(
+    model: Any, files: Sequence[Path], class_names: Sequence[str]
+) -> Iterator[list[str]]:
+    """For each file the class, its probability, and the probability of every class."""
+    logits = model.classify(_prepared(files, model.image_shape_of("target")), domain="target")
+    for row in keras.ops.convert_to_numpy(keras.ops.softmax(logits)):
+        best = row.argmax()
+        yield [class_names[best], *(f"{value:.4f}" for value in (row[best], *row))]
 
 
 def find_images(pattern: str | os.PathLike) -> list[Path]:
@@ -88,9 +100,7 @@ def find_images(pattern: str | os.PathLike) -> list[Path]:
     """
     path = Path(pattern).expanduser()
     if path.is_dir():
-        Image.init()
-        endings = {end for end, kind in Image.registered_extensions().items() if kind in Image.OPEN}
-        files = [file for file in path.iterdir() if file.suffix.lower() in endings]
+        files = find_image_files(path)
     elif path.exists():  # Before globbing: a file's name may contain brackets.
         files = [path]
     else:
@@ -104,74 +114,33 @@ def find_images(pattern: str | os.PathLike) -> list[Path]:
     return files
 
 
-def open_image(path: str | os.PathLike) -> Image.Image:
-    """Opens one image file as 8-bit RGB, upright.
-
-    EXIF orientation is applied; of an animation the first frame is taken; transparency becomes
-    white, as on the page that most programs show behind it. Numbers beyond 8 bits are scaled, not
-    cut: 16-bit ones from 0..65535, floats from 0..1 (or 0..255 if any is above 1).
-
-    Raises:
-        InputError: not an image, damaged, or so large that it may be a decompression bomb.
-    """
-    try:
-        with warnings.catch_warnings():
-            # Pillow only warns between its limit and twice that.
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
-                image.load()
-                return _to_rgb(ImageOps.exif_transpose(image))
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise InputError(
-            f"{path}: more than {Image.MAX_IMAGE_PIXELS:,} pixels, perhaps a file made to fill the "
-            "memory; make it smaller"
-        ) from None
-    except Exception as error:  # Decoders raise almost anything for damaged files.
-        reason = "not an image" if isinstance(error, UnidentifiedImageError) else error
-        raise InputError(f"{path}: {reason}") from None
+def _prepared(files: Sequence[Path], image_shape: Sequence[int]) -> np.ndarray:
+    """The files' images as a model wants them, (n, H, W, C) in [-1, 1]."""
+    images = []
+    for file in files:
+        image = open_image(file)
+        # Averaging whole blocks first spares `preprocess` a photograph in floats.
+        factor = min(image.height // (2 * image_shape[0]), image.width // (2 * image_shape[1]))
+        if factor > 1:
+            image = image.reduce(factor)
+        images.append(np.asarray(preprocess(np.asarray(image)[np.newaxis], image_shape)))
+    return np.concatenate(images)
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith(("I", "F")):  # "I;16" and its relatives among them.
-        values = np.asarray(image).astype("float32")
-        top = 65535 if image.mode.startswith("I") else 1 if values.max() <= 1 else 255
-        scaled = np.round(255 * np.clip(np.nan_to_num(values) / top, 0, 1))
-        return Image.fromarray(scaled.astype("uint8")).convert("RGB")
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return image.convert("RGB")
-
-
-def _batches(files: Sequence[Path], image_shape: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
-    """Yields the position of a batch's first file, and its images as the model wants them."""
-    for start in range(0, len(files), BATCH):
-        batch = [_prepared(file, image_shape) for file in files[start : start + BATCH]]
-        yield start, np.concatenate(batch)
-
-
-def _prepared(file: Path, image_shape: Sequence[int]) -> np.ndarray:
-    image = open_image(file)
-    # Averaging whole blocks first spares `preprocess` a photograph in floats.
-    factor = min(image.height // (2 * image_shape[0]), image.width // (2 * image_shape[1]))
-    if factor > 1:
-        image = image.reduce(factor)
-    return np.asarray(preprocess(np.asarray(image)[np.newaxis], image_shape))
-
-
-def _save_translations(
-    model: Any, batch: np.ndarray, files: Sequence[Path], start: int, folder: Path
-) -> None:
+def _save_translations(model: Any, files: Sequence[Path], start: int, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    panels = zip(
-        to_uint8(batch),
-        to_uint8(model.translate(batch, "target_to_source")),
-        to_uint8(model.translate(batch, "source_to_target")),
-        strict=True,
-    )
+    views, panels = {}, []
+    for direction in ("target_to_source", "source_to_target"):
+        if direction in model.directions:
+            shape = model.image_shape_of(direction.split("_to_")[0])
+            if shape not in views:
+                views[shape] = _prepared(files, shape)
+                panels.append(views[shape])
+            panels.append(model.translate(views[shape], direction))
+    panels = zip(*map(to_uint8, panels), strict=True)
     for number, images in enumerate(panels, start=start):
         # The number keeps names apart, the cleaning keeps them inside the folder.
-        stem = re.sub(r"[^\w-]+", "_", files[number].stem)[:40]
+        stem = re.sub(r"[^\w-]+", "_", files[number - start].stem)[:40]
         _side_by_side(images).save(folder / f"{number + 1:05d}_{stem}.png")
 
 

@@ -4,18 +4,23 @@ from keras_i2i.losses.adversarial import (
     OBJECTIVES,
     AdversarialObjective,
     LeastSquares,
+    LogitObjective,
+    Minimax,
     NonSaturating,
     Wasserstein,
     get_objective,
 )
 from keras_i2i.losses.penalties import gradient_penalty, information_maximization, total_variation
 from keras_i2i.losses.reconstruction import PIXEL_LOSSES, get_pixel_loss, l1, l2, ms_ssim
+from keras_i2i.losses.reduction import per_image
 
 __all__ = [
     "OBJECTIVES",
     "PIXEL_LOSSES",
     "AdversarialObjective",
     "LeastSquares",
+    "LogitObjective",
+    "Minimax",
     "NonSaturating",
     "Wasserstein",
     "get_objective",
@@ -25,5 +30,6 @@ __all__ = [
     "l1",
     "l2",
     "ms_ssim",
+    "per_image",
     "total_variation",
 ]

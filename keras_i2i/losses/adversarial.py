@@ -15,7 +15,12 @@ from keras_i2i.losses.reduction import per_image
 
 
 class AdversarialObjective:
-    """What every objective offers; see the module's docstring for shapes."""
+    """What every objective offers; see the module's docstring for shapes.
+
+    `boundary` is the score at which a discriminator is undecided.
+    """
+
+    boundary = 0.0
 
     def discriminator(self, real_scores, fake_scores):
         """Loss of the discriminator, per image. The two batches have the same size."""
@@ -57,6 +62,8 @@ class LeastSquares(AdversarialObjective):
 
     Both are ≥ 0; a discriminator that knows nothing answers 1/2 and pays 1/2.
     """
+
+    boundary = 0.5
 
     def discriminator(self, real_scores, fake_scores):
         """(D(real) - 1)² + D(fake)²."""
@@ -105,14 +112,14 @@ class Wasserstein(AdversarialObjective):
         return {"penalty_weight": self.penalty_weight}
 
 
-@keras.saving.register_keras_serializable("keras_i2i")
-class NonSaturating(AdversarialObjective):
-    """The standard GAN in its non-saturating form, from logits (Goodfellow et al. 2014, section 3).
+class LogitObjective(AdversarialObjective):
+    """What the standard GAN's two forms have in common (Goodfellow et al. 2014, equation 1).
 
-        L_D = -log σ(D(real)) - log(1 - σ(D(fake))),   L_G = -log σ(D(fake))
+        L_D = -log σ(D(real)) - log(1 - σ(D(fake)))
 
-    Computed as softplus, so that no logit overflows. Both are > 0; a discriminator that knows
-    nothing answers 0 and pays 2 log 2.
+    Scores are logits: σ(D) is the probability of "real", and -D the logit of the other answer, so
+    that negating scores swaps the labels. Computed as softplus, so that no logit overflows. L_D is
+    > 0; a discriminator that knows nothing answers 0 and pays 2 log 2.
     """
 
     def discriminator(self, real_scores, fake_scores):
@@ -121,15 +128,41 @@ class NonSaturating(AdversarialObjective):
             ops.softplus(_float(fake_scores))
         )
 
+
+@keras.saving.register_keras_serializable("keras_i2i")
+class NonSaturating(LogitObjective):
+    """The standard GAN in its non-saturating form, from logits (Goodfellow et al. 2014, section 3).
+
+        L_G = -log σ(D(fake)),   L_D as in `LogitObjective`
+
+    L_G is > 0, and steepest where the discriminator is sure of a fake.
+    """
+
     def generator(self, fake_scores):
         """-log σ(D(fake))."""
         return per_image(ops.softplus(-_float(fake_scores)))
+
+
+@keras.saving.register_keras_serializable("keras_i2i")
+class Minimax(LogitObjective):
+    """The standard GAN as it was first written, from logits (Goodfellow et al. 2014, equation 1).
+
+        L_G = log(1 - σ(D(fake))),   L_D as in `LogitObjective`
+
+    Both players' value is one and the same. L_G is < 0, and flat where the discriminator is sure of
+    a fake: there the generator hardly learns, which is why `NonSaturating` is in use.
+    """
+
+    def generator(self, fake_scores):
+        """log(1 - σ(D(fake)))."""
+        return -per_image(ops.softplus(_float(fake_scores)))
 
 
 OBJECTIVES = {
     "least_squares": LeastSquares,
     "wasserstein": Wasserstein,
     "non_saturating": NonSaturating,
+    "minimax": Minimax,
 }
 
 

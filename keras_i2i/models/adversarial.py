@@ -32,9 +32,20 @@ class AdversarialModel(ImageModel):
     Losses are per image until this class divides by the *global* batch: gradients are summed over
     replicas, logged values are plain means over all images. Logged are `loss` (the generators'
     weighted total), each generator term by its name, and each discriminator's as `d_<name>`.
+
+    Args:
+        image_shape: (H, W, C) of source images.
+        target_shape: that of target images; None: the same.
+        seed: of `seed_generator`, for whatever is random in a step; None draws one.
+        **kwargs: as in `keras.Model`.
     """
 
     measures = ()
+
+    def __init__(self, image_shape, target_shape=None, seed=None, **kwargs):
+        super().__init__(image_shape, target_shape, **kwargs)
+        self._seed = seed
+        self.seed_generator = keras.random.SeedGenerator(seed)
 
     def compile(
         self,
@@ -174,6 +185,15 @@ class AdversarialModel(ImageModel):
         if not self.compiled:
             return []
         return [self._loss_tracker, self._accuracy_tracker, *self._trackers.values()]
+
+    def save_own_variables(self, store):
+        """As in Keras, and where the random numbers have got to."""
+        super().save_own_variables(store)
+        store["seed_generator"] = self.seed_generator.state.numpy()
+
+    def load_own_variables(self, store):
+        """As in Keras, and where the random numbers have got to."""
+        self.seed_generator.state.assign(store["seed_generator"])
 
     def get_compile_config(self):
         """Arguments of `compile`, so that a loaded model is compiled."""

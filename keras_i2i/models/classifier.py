@@ -1,6 +1,7 @@
 """A plain classifier: the baseline without adaptation, or the ceiling with target labels."""
 
 import keras
+from keras import ops
 
 from keras_i2i import networks
 from keras_i2i.losses.task import cross_entropy
@@ -32,6 +33,7 @@ class Classifier(AdversarialModel):
         self._encoder_spec = encoder
         self.loss_weights = {"task": 1.0}
         self.discriminators = {}
+        self._translate = None
         with self.own_dtype_policy():
             self.encoder = networks.build_encoder(encoder, self.image_shape, encoder_width)
             self.head = networks.classification_head(self.encoder.output_shape[1:], num_classes)
@@ -42,9 +44,23 @@ class Classifier(AdversarialModel):
         self.check_domain(domain)
         return self.encoder
 
+    def train_on_translations(self, translate):
+        """Makes `fit` translate each batch first, on the fly, and learn from the translations.
+
+        The translator is neither trained nor saved along.
+
+        Args:
+            translate: function of a tensor of images such as `translator.mapping("source",
+                "target")`; what it returns has this model's `image_shape`.
+        """
+        self._translate = translate
+
     def forward(self, batch):
-        """h(f(x))."""
-        return {"logits": self.head(self.encoder(batch["source"], training=True))}
+        """h(f(x)), or h(f(G(x))) on translations."""
+        images = batch["source"]
+        if self._translate is not None:
+            images = ops.stop_gradient(self._translate(images))
+        return {"logits": self.head(self.encoder(images, training=True))}
 
     def generator_losses(self, batch, outputs):
         """Q_c."""

@@ -30,8 +30,6 @@ Not in the paper, weight 0 unless asked for: `information`, information maximiza
 paper says its framework "is readily extensible".
 """
 
-import contextlib
-
 import keras
 from keras import ops
 
@@ -40,6 +38,7 @@ from keras_i2i.errors import InputError
 from keras_i2i.losses.task import cross_entropy
 from keras_i2i.models.adversarial import AdversarialModel, checked_weights
 from keras_i2i.models.image_model import DOMAINS
+from keras_i2i.models.passes import moving_averages_kept, on_both
 
 TERMS = (
     "task",
@@ -117,7 +116,7 @@ class I2IAdapt(AdversarialModel):
         seed=None,
         **kwargs,
     ):
-        super().__init__(image_shape, **kwargs)
+        super().__init__(image_shape, seed=seed, **kwargs)
         self.num_classes = num_classes
         self.loss_weights = checked_weights(
             loss_weights, TERMS, PRESETS["i2i_adapt"]["loss_weights"]
@@ -127,8 +126,6 @@ class I2IAdapt(AdversarialModel):
         self.freeze_source = freeze_source
         self._widths = (encoder_width, decoder_width, discriminator_width)
         self._encoder_spec = encoder
-        self._seed = seed
-        self.seed_generator = keras.random.SeedGenerator(seed)
 
         if not set(self.identity_of) <= set(DOMAINS) or not self.identity_of:
             raise InputError(
@@ -158,6 +155,7 @@ class I2IAdapt(AdversarialModel):
 
         self.decoder_trunk = self.source_branch = self.target_branch = None
         if self._any("translation", "identity", "cycle", "translated_task"):
+            _check_stride(self.image_shape, feature_shape)
             self.decoder_trunk = networks.decoder_trunk(feature_shape, decoder_width)
             trunk_shape = self.decoder_trunk.output_shape[1:]
             channels = self.image_shape[-1]
@@ -236,7 +234,7 @@ class I2IAdapt(AdversarialModel):
         if self._any("cycle"):
             with self._moving_averages_kept():
                 z_fake_x, z_fake_y = self._encode(out["fake_x"], out["fake_y"])
-                trunk_fake_x, trunk_fake_y = self._on_both(self.decoder_trunk, z_fake_x, z_fake_y)
+                trunk_fake_x, trunk_fake_y = on_both(self.decoder_trunk, z_fake_x, z_fake_y)
                 out["cycle_x"] = self.source_branch(trunk_fake_y, training=True)
                 out["cycle_y"] = self.target_branch(trunk_fake_x, training=True)
         return out
@@ -332,15 +330,6 @@ class I2IAdapt(AdversarialModel):
             "seed": self._seed,
         }
 
-    def save_own_variables(self, store):
-        """As in Keras, and where the random points have got to."""
-        super().save_own_variables(store)
-        store["seed_generator"] = self.seed_generator.state.numpy()
-
-    def load_own_variables(self, store):
-        """As in Keras, and where the random points have got to."""
-        self.seed_generator.state.assign(store["seed_generator"])
-
     def get_compile_config(self):
         """Arguments of `compile`, so that a loaded model is compiled."""
         config = super().get_compile_config()
@@ -362,40 +351,20 @@ class I2IAdapt(AdversarialModel):
             domain == "target" and self._any("translated_task")
         )
 
-    def _on_both(self, network, first, second):
-        """One pass over two batches: half the calls, and batch norm's moments are of both domains.
-
-        So training normalizes as inference does. Through those shared moments, and through nothing
-        else, source images have a part in the gradient of Q_z.
-        """
-        joined = network(ops.concatenate([first, second]), training=True)
-        size = ops.shape(first)[0]
-        return joined[:size], joined[size:]
-
-    @contextlib.contextmanager
     def _moving_averages_kept(self):
-        """For passes over translations: batch norm's moving averages stay those of real images.
-
-        A pass normalizes by its own batch either way. But inference reads real images, and early
-        translations look like none: averaged in, they cost 20 points of target accuracy within 50
-        steps of a warm start on MNIST→USPS.
-        """
-        networks = (
+        return moving_averages_kept(
             self.source_encoder,
             self.target_encoder,
             self.decoder_trunk,
             self.source_branch,
             self.target_branch,
         )
-        variables = [v for network in networks if network for v in network.non_trainable_weights]
-        before = [ops.copy(variable) for variable in variables]
-        yield
-        for variable, value in zip(variables, before, strict=True):
-            variable.assign(value)
 
     def _encode(self, x, y):
         if self.encoder_sharing == "all":
-            return self._on_both(self.source_encoder, x, y)
+            # Through batch norm's moments, and through nothing else, source images have a part in
+            # the gradient of Q_z.
+            return on_both(self.source_encoder, x, y)
         return (
             self.source_encoder(x, training=not self.freeze_source),
             self.target_encoder(y, training=True),
@@ -403,7 +372,7 @@ class I2IAdapt(AdversarialModel):
 
     def _decode(self, z_x, z_y):
         """Reconstructions and translations; each branch runs once, on what is needed of it."""
-        trunk_x, trunk_y = self._on_both(self.decoder_trunk, z_x, z_y)
+        trunk_x, trunk_y = on_both(self.decoder_trunk, z_x, z_y)
         out = {}
         for domain, letter, own, others in (
             ("source", "x", trunk_x, trunk_y),
@@ -412,9 +381,19 @@ class I2IAdapt(AdversarialModel):
             branch = getattr(self, f"{domain}_branch")
             identity, fake = f"identity_{letter}", f"fake_{letter}"
             if self._rebuilds(domain) and self._translates_to(domain):
-                out[identity], out[fake] = self._on_both(branch, own, others)
+                out[identity], out[fake] = on_both(branch, own, others)
             elif self._rebuilds(domain):
                 out[identity] = branch(own, training=True)
             elif self._translates_to(domain):
                 out[fake] = branch(others, training=True)
         return out
+
+
+def _check_stride(image_shape, feature_shape):
+    """The decoders make images 16 times as high and wide as the features."""
+    if tuple(16 * side for side in feature_shape[:2]) != image_shape[:2]:
+        raise InputError(
+            "I2I-Adapt's decoders need images of a height and width that are multiples of 16, and "
+            "an encoder whose features have a sixteenth of both, like lenet or densenet. "
+            f"Received: images {image_shape} with features {feature_shape}"
+        )

@@ -111,6 +111,7 @@ class ImageModel(keras.Model):
 
     def test_step(self, data):
         """Mean cross-entropy `loss` and `accuracy` on (target images, labels), for `evaluate`."""
+        self.needs(self.head, "classify")
         images, labels, _ = keras.utils.unpack_x_y_sample_weight(data)
         logits = self(images)
         self._loss_tracker.update_state(cross_entropy(labels, logits))

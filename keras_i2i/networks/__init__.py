@@ -8,10 +8,13 @@ from keras_i2i.networks.encoders import (
     build_encoder,
     densenet_encoder,
     encoder_config,
+    generate_to_adapt_encoder,
     lenet_encoder,
+    load_encoder,
     second_encoder,
 )
 from keras_i2i.networks.heads import classification_head
+from keras_i2i.networks.unet import patch_discriminator, unet_generator
 
 __all__ = [
     "ENCODERS",
@@ -23,7 +26,11 @@ __all__ = [
     "densenet_encoder",
     "encoder_config",
     "feature_discriminator",
+    "generate_to_adapt_encoder",
     "image_discriminator",
     "lenet_encoder",
+    "load_encoder",
+    "patch_discriminator",
     "second_encoder",
+    "unet_generator",
 ]

@@ -1,13 +1,17 @@
 """Encoders f: images → features of the shared latent space Z.
 
-Every encoder is a functional graph from images (batch, H, W, C) in [-1, 1] to a feature map
-(batch, H/16, W/16, D), so that each fits every decoder, head and feature discriminator.
+Every encoder is a functional graph from images (batch, H, W, C) in [-1, 1] to a feature map, so
+that each fits every head and feature discriminator. Those of I2I-Adapt give (batch, H/16, W/16, D),
+which its decoders bring back to (H, W).
 """
+
+import pathlib
 
 import keras
 from keras import layers
 
 from keras_i2i.errors import InputError
+from keras_i2i.networks.domain_transfer import domain_transfer_encoder
 from keras_i2i.networks.layers import batch_norm, scaled
 
 # How the source encoder f_x and the target encoder f_y relate. I2I-Adapt shares all weights, ADDA
@@ -25,12 +29,12 @@ def lenet_encoder(image_shape, width=1.0, name="encoder"):
     normalization and ReLU.
 
     Args:
-        image_shape: (H, W, C), with H and W multiples of 16.
+        image_shape: (H, W, C).
         width: factor on the numbers of filters.
         name: name of the model.
 
     Returns:
-        A `keras.Model`: (batch, H, W, C) in [-1, 1] → (batch, H/16, W/16, round(128 · width)).
+        A `keras.Model`: (batch, H, W, C) in [-1, 1] → (batch, ⌈H/16⌉, ⌈W/16⌉, round(128 · width)).
     """
     images = _image_input(image_shape)
     x = images
@@ -51,12 +55,12 @@ def densenet_encoder(image_shape, width=1.0, name="encoder"):
     transitions, and a stem of stride 2, so that the features have the spatial size of the LeNet's.
 
     Args:
-        image_shape: (H, W, C), with H and W multiples of 16.
+        image_shape: (H, W, C).
         width: factor on the growth rate.
         name: name of the model.
 
     Returns:
-        A `keras.Model`: (batch, H, W, C) in [-1, 1] → (batch, H/16, W/16, D).
+        A `keras.Model`: (batch, H, W, C) in [-1, 1] → (batch, ⌊H/16⌋, ⌊W/16⌋, D).
     """
     growth = scaled(12, width)
     images = _image_input(image_shape)
@@ -75,7 +79,43 @@ def densenet_encoder(image_shape, width=1.0, name="encoder"):
     return keras.Model(images, x, name=name)
 
 
-ENCODERS = {"lenet": lenet_encoder, "densenet": densenet_encoder}
+def generate_to_adapt_encoder(image_shape, width=1.0, name="encoder"):
+    """The digit classifier of "Generate to Adapt", without its last layer.
+
+    S. Sankaranarayanan, Y. Balaji, C. Castillo and R. Chellappa, CVPR 2018; the CNN of Basci's
+    CycleGAN adaptation. Two 5x5 convolutions of 64 filters, each with ReLU and 2x2 max pooling; a
+    third of 128 filters over all that is left (5x5 of 32x32 images); a dense layer of 128 units,
+    all with ReLU. No padding, no normalization.
+
+    Args:
+        image_shape: (H, W, C), H and W at least 16.
+        width: factor on the numbers of filters and units.
+        name: name of the model.
+
+    Returns:
+        A `keras.Model`: (batch, H, W, C) in [-1, 1] → (batch, 1, 1, round(128 · width)).
+
+    Raises:
+        InputError: the images are too small.
+    """
+    images = _image_input(image_shape)
+    x = images
+    for stage in (1, 2):
+        x = layers.Conv2D(scaled(64, width), 5, activation="relu", name=f"conv_{stage}")(x)
+        x = layers.MaxPooling2D(2, name=f"pool_{stage}")(x)
+    units = scaled(128, width)
+    x = layers.Conv2D(units, x.shape[1:3], activation="relu", name="conv_3")(x)
+    # On one position a convolution is the dense layer; so the features remain a map.
+    x = layers.Conv2D(units, 1, activation="relu", name="dense")(x)
+    return keras.Model(images, x, name=name)
+
+
+ENCODERS = {
+    "lenet": lenet_encoder,
+    "densenet": densenet_encoder,
+    "generate_to_adapt": generate_to_adapt_encoder,
+    "domain_transfer": domain_transfer_encoder,
+}
 
 
 def build_encoder(encoder, image_shape, width=1.0):
@@ -83,7 +123,7 @@ def build_encoder(encoder, image_shape, width=1.0):
 
     Args:
         encoder: a name of `ENCODERS`, or a functional `keras.Model` of the user's own from images
-            of `image_shape` to a feature map of one sixteenth of their height and width.
+            of `image_shape` to a feature map.
         image_shape: (H, W, C).
         width: factor on the numbers of filters; only for an encoder given by name.
 
@@ -93,12 +133,10 @@ def build_encoder(encoder, image_shape, width=1.0):
     if isinstance(encoder, dict):  # `encoder_config` of a model, read back from a file
         encoder = keras.saving.deserialize_keras_object(encoder)
     if isinstance(encoder, keras.Model):
-        expected_in = (None, *image_shape)
-        expected_out = (None, image_shape[0] // STRIDE, image_shape[1] // STRIDE)
-        if encoder.input_shape != expected_in or encoder.output_shape[:3] != expected_out:
+        expected = (None, *image_shape)
+        if encoder.input_shape != expected or len(encoder.output_shape) != 4:
             raise InputError(
-                f"The encoder must map images {expected_in} to features "
-                f"({', '.join(map(str, expected_out))}, any depth). "
+                f"The encoder must map images {expected} to a feature map (None, h, w, D). "
                 f"Received: {encoder.input_shape} → {encoder.output_shape}"
             )
         return encoder
@@ -108,6 +146,27 @@ def build_encoder(encoder, image_shape, width=1.0):
             "or pass a functional keras.Model."
         )
     return ENCODERS[encoder](image_shape, width)
+
+
+def load_encoder(path):
+    """A user's own trained encoder, from a file that Keras has written.
+
+    Args:
+        path: of a `.keras` file.
+
+    Raises:
+        InputError: the file is missing, or Keras cannot read it.
+    """
+    path = pathlib.Path(path).expanduser()
+    if not path.is_file():
+        raise InputError(f"There is no encoder file {path}. Expected a model saved by Keras.")
+    try:
+        return keras.saving.load_model(path, compile=False)
+    except (ValueError, OSError, TypeError) as error:
+        raise InputError(
+            f"{path} is no model that Keras can read: {str(error).splitlines()[0]} Save it with "
+            "`model.save('encoder.keras')`; layers of your own must be registered."
+        ) from error
 
 
 def encoder_config(encoder):
@@ -146,10 +205,10 @@ def second_encoder(encoder, sharing):
 
 
 def _image_input(image_shape):
-    if len(image_shape) != 3 or any(side % STRIDE for side in image_shape[:2]):
+    if len(image_shape) != 3 or min(image_shape[:2]) < STRIDE:
         raise InputError(
-            f"These encoders halve an image four times, so its height and width must be multiples "
-            f"of {STRIDE}: expected (H, W, C) like (32, 32, 1). Received: {tuple(image_shape)}"
+            f"The encoders need (H, W, C) of at least {STRIDE}x{STRIDE} pixels, like (32, 32, 1). "
+            f"Received: {tuple(image_shape)}"
         )
     return keras.Input(image_shape, name="images")
 

@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_i2i import data
+from keras_i2i.evaluation.metrics import COLLAPSED_DIVERSITY, diversity
 from keras_i2i.files import write_text
 
 
@@ -25,14 +26,16 @@ class Checkpoint(keras.callbacks.Callback):
         folder: where to.
         model: a compiled `AdversarialModel`.
         keep: how many to keep.
+        beside: variables of other models that training changes.
     """
 
-    def __init__(self, folder, model, keep):
+    def __init__(self, folder, model, keep, beside=()):
         super().__init__()
         variables = [
             *model.variables,
             *model.optimizer.variables,
             *model.discriminator_optimizer.variables,
+            *beside,
         ]
         self._epoch = tf.Variable(0, dtype=tf.int64)
         checkpoint = tf.train.Checkpoint(
@@ -89,15 +92,58 @@ class History(keras.callbacks.Callback):
         write_text(self.path, json.dumps(self.entries, indent=1))
 
 
-class ImageGrid(keras.callbacks.Callback):
-    """Shows fixed images and what the decoders make of them in TensorBoard.
+class Diversity(keras.callbacks.Callback):
+    """Says so when a translator collapses onto a few outputs.
 
-    Columns are images; rows are source, source → target, target, target → source.
+    Adds `diversity` to each epoch's log: how much translations differ from each other, as a share
+    of how much real images of that domain do (`evaluation.metrics.diversity`, no labels needed); of
+    two directions the smaller. Put it before `History`. Two epochs in a row below
+    `COLLAPSED_DIVERSITY` bring a warning.
+
+    Args:
+        source: source training images (n, H, W, C) in [-1, 1].
+        target: target training images (n, H, W, C).
+        log: where to warn.
+    """
+
+    def __init__(self, source, target, log=print):
+        super().__init__()
+        self.images = {"source": source, "target": target}
+        self.log = log
+        self._low = 0
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Measures and, if need be, warns."""
+        shares = {}
+        for direction in self.model.directions:
+            origin, destination = direction.split("_to_")
+            translated = np.nan_to_num(self.model.translate(self.images[origin], direction))
+            shares[direction] = _spread(translated) / _spread(self.images[destination])
+        worst = min(shares, key=shares.get)
+        logs["diversity"] = shares[worst]
+        self._low = self._low + 1 if shares[worst] < COLLAPSED_DIVERSITY else 0
+        if self._low == 2:
+            self.log(
+                f"warning: translations {worst.replace('_', ' ')} differ from each other only "
+                f"{shares[worst]:.0%} as much as real images do. The translator may have collapsed "
+                "onto a few outputs; a lower learning rate or a heavier cycle, identity or "
+                "constancy term can help."
+            )
+
+
+def _spread(images):
+    return diversity(images, np.zeros(len(images)))
+
+
+class ImageGrid(keras.callbacks.Callback):
+    """Shows fixed images and what the model makes of them in TensorBoard.
+
+    Columns are images; rows are images of a domain and, below them, their translations.
 
     Args:
         folder: of the TensorBoard events.
         source: source images (n, H, W, C) in [-1, 1].
-        target: target images, the same shape.
+        target: target images, perhaps of another shape.
     """
 
     def __init__(self, folder, source, target):
@@ -107,15 +153,16 @@ class ImageGrid(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         """Draws the grid."""
-        rows = [
-            self.source,
-            self.model.translate(self.source, "source_to_target"),
-            self.target,
-            self.model.translate(self.target, "target_to_source"),
-        ]
-        grid = np.concatenate([np.concatenate(list(row), axis=1) for row in rows], axis=0)
+        images = {"source": self.source, "target": self.target}
         with self.writer.as_default(epoch):
-            tf.summary.image("translations", np.asarray(data.to_uint8(grid))[None])
+            for direction in self.model.directions:
+                origin, _ = direction.split("_to_")
+                translated = data.to_uint8(self.model.translate(images[origin], direction))
+                given = data.to_uint8(images[origin])
+                if given.shape != translated.shape:
+                    given = data.to_uint8(data.preprocess(given, translated.shape[1:])).numpy()
+                rows = [np.concatenate(list(row), axis=1) for row in (given, translated)]
+                tf.summary.image(direction, np.concatenate(rows, axis=0)[None])
 
     def on_train_end(self, logs=None):
         """Closes the file."""
@@ -157,6 +204,11 @@ class Progress(keras.callbacks.Callback):
         step = min((epoch + 1) * self.steps_per_epoch, self.steps)
         self._show(step, logs, "\r" if self.live and step < self.steps else "\n")
 
+    def advance(self, done):
+        """Redraws the line on a terminal, and when all is done."""
+        if self.live or done >= self.steps:
+            self._show(done, None, "\n" if done >= self.steps else "\r")
+
     def _show(self, step, logs, end):
         self._shown = time.monotonic()
         elapsed = self._shown - self._started
@@ -169,6 +221,20 @@ class Progress(keras.callbacks.Callback):
         )
         # A terminal's line is cleared first, since the new one may be shorter.
         print(("\x1b[2K" if self.live else "") + line, end=end, file=self.stream, flush=True)
+
+
+def progress_line(title, stream=None):
+    """The same line for work that is no training: a function of (done, total)."""
+    progress = None
+
+    def show(done, total):
+        nonlocal progress
+        if progress is None:
+            progress = Progress(title, total, total, stream)
+            progress.on_epoch_begin(0)
+        progress.advance(done)
+
+    return show
 
 
 def _clock(seconds):

@@ -6,9 +6,7 @@ import keras
 
 from keras_i2i import data, losses, models, networks
 from keras_i2i.errors import InputError
-
-METHODS = ("i2i_adapt", "source_only", "target_only")
-SCHEDULES = ("constant", "cosine")
+from keras_i2i.training.methods import ADAPTATIONS, BASELINES, METHODS, SCHEDULES, optimizers
 
 
 def _option(default, help, choices=None, minimum=None, above=None):
@@ -28,14 +26,29 @@ class Experiment:
 
     method: str = _option(
         "i2i_adapt",
-        "What to train: i2i_adapt; source_only, the baseline without adaptation; or target_only, "
-        "the ceiling with the target's labels.",
-        choices=METHODS,
+        "What to train: "
+        + "; ".join(
+            f"{name}, {text}"
+            for name, text in {**{n: m.help for n, m in METHODS.items()}, **BASELINES}.items()
+        )
+        + ".",
+        choices=(*METHODS, *BASELINES),
     )
     preset: str = _option(
-        "i2i_adapt",
-        "Which system of I2I-Adapt's Table 1: the full one or a special case.",
-        choices=tuple(models.PRESETS),
+        "",
+        "A special case of the method; empty: its main form. "
+        + "; ".join(f"{name}: {', '.join(m.presets)}" for name, m in METHODS.items()),
+    )
+    adaptation: str = _option(
+        "",
+        "How a classifier of the target comes about; empty: the method's own way. "
+        + "; ".join(f"{name}: {meaning}" for name, meaning in ADAPTATIONS.items()),
+        choices=("", *ADAPTATIONS),
+    )
+    translated_copy: bool = _option(
+        False,
+        "Write the translated source images to a folder of the run and train from it, instead of "
+        "translating on the fly.",
     )
     source: str = _option("", "Domain with labels.")
     target: str = _option("", "Domain whose labels are not used.")
@@ -45,6 +58,8 @@ class Experiment:
 
     image_size: int = _option(32, "Height and width that images are resized to.", minimum=16)
     channels: int = _option(1, "1: grayscale, 3: RGB.", choices=(1, 3))
+    target_image_size: int = _option(0, "The same of target images; 0: --image_size.", minimum=0)
+    target_channels: int = _option(0, "The same; 0: --channels.", choices=(0, 1, 3))
     source_size: int = _option(0, "Use the first N source training images; 0: all.", minimum=0)
     target_size: int = _option(0, "Use the first N target training images; 0: all.", minimum=0)
     source_validation_size: int = _option(
@@ -62,7 +77,11 @@ class Experiment:
         0.0, "Augmentation: shift by up to ± this fraction of the side.", minimum=0
     )
 
-    steps: int = _option(10000, "Training steps of the adapted model.", minimum=1)
+    translation_pixels: float = _option(
+        0.0, "Augmentation: shift by up to ± this many pixels, whatever the size.", minimum=0
+    )
+
+    steps: int = _option(10000, "Training steps of the method's model.", minimum=1)
     steps_per_epoch: int = _option(100, "Steps between log lines and checkpoints.", minimum=1)
     batch_size: int = _option(64, "Images of each domain in a step, over all GPUs.", minimum=2)
     learning_rate: float = _option(2e-4, "Adam's, for the generators and discriminators.", above=0)
@@ -75,9 +94,12 @@ class Experiment:
     generator_steps: int = _option(1, "Alternations on each batch.", minimum=1)
 
     classifier_steps: int = _option(
-        1000, "Steps of the source-only baseline and of the target-only ceiling.", minimum=1
+        1000,
+        "Steps of each plain classifier: the source-only baseline, the target-only ceiling, the "
+        "one on translated source images.",
+        minimum=1,
     )
-    classifier_learning_rate: float = _option(1e-3, "Adam's, for those two.", above=0)
+    classifier_learning_rate: float = _option(1e-3, "Adam's, for those.", above=0)
     warm_start: bool = _option(
         False, "Begin with the source-only baseline's encoder and head. ADDA always does."
     )
@@ -87,23 +109,50 @@ class Experiment:
         "translations. The adapted model never sees its labels.",
     )
 
-    encoder: str = _option("lenet", "Encoder network.", choices=tuple(networks.ENCODERS))
+    encoder: str = _option(
+        "",
+        "Encoder of the classifiers and of I2I-Adapt, f of the Domain Transfer Network; empty: the "
+        "method's own.",
+        choices=("", *networks.ENCODERS),
+    )
+    encoder_file: str = _option(
+        "", "Domain Transfer Network: a trained Keras model of yours as f, a .keras file."
+    )
     encoder_sharing: str = _option(
-        "", "What f_x and f_y share; empty: as the preset has it.", choices=("", *networks.SHARING)
+        "",
+        "I2I-Adapt: what f_x and f_y share; empty: as the preset has it.",
+        choices=("", *networks.SHARING),
     )
     encoder_width: float = _option(1.0, "Factor on the paper's numbers of filters.", above=0)
     decoder_width: float = _option(1.0, "Factor on the paper's numbers of filters.", above=0)
+    generator_width: float = _option(
+        1.0, "The same, for the generators of CycleGAN, DTN and LSTNet.", above=0
+    )
     discriminator_width: float = _option(1.0, "Factor on the paper's numbers of filters.", above=0)
+    dropout: float = _option(0.0, "CycleGAN: share of features dropped in the U-Net.", minimum=0)
+    dropout_at_inference: bool = _option(
+        False, "CycleGAN: drop also after training; translations are random then."
+    )
+    pool_size: int = _option(
+        0,
+        "CycleGAN: show the discriminators images from a history of this many; 0: off.",
+        minimum=0,
+    )
 
     loss_weights: dict = _option(
         {},
-        "Weights that replace the preset's, as term=weight,...; terms: " + ", ".join(models.TERMS),
+        "Weights that replace the preset's, as term=weight,...; terms: "
+        + "; ".join(f"{name}: {', '.join(m.terms)}" for name, m in METHODS.items()),
     )
     feature_objective: str = _option(
-        "least_squares", "Adversarial objective on features.", choices=tuple(losses.OBJECTIVES)
+        "least_squares",
+        "I2I-Adapt: adversarial objective on features.",
+        choices=tuple(losses.OBJECTIVES),
     )
     image_objective: str = _option(
-        "wasserstein", "Adversarial objective on images.", choices=tuple(losses.OBJECTIVES)
+        "",
+        "Adversarial objective on images; empty: the method's own.",
+        choices=("", *losses.OBJECTIVES),
     )
     pixel_loss: str = _option(
         "l1", "Loss of reconstructions and cycles.", choices=tuple(losses.PIXEL_LOSSES)
@@ -115,17 +164,12 @@ class Experiment:
         problems = [
             problem for field in dataclasses.fields(self) for problem in _check(self, field)
         ]
-        for name in ("source", "target"):
-            try:
-                data.get_domain(getattr(self, name))
-            except InputError as error:
-                problems.append(f"--{name}: {error}")
+        domain_problems = self._domain_problems()
+        problems += domain_problems
         if not self.run_dir:
             problems.append("--run_dir is missing: name a folder for the run, like runs/first.")
         if not self.seeds or len(set(self.seeds)) != len(self.seeds) or min(self.seeds) < 0:
             problems.append(f"--seeds must be different numbers ≥ 0. Received: {self.seeds}")
-        if self.image_size % 16:
-            problems.append(f"--image_size must be a multiple of 16. Received: {self.image_size}")
         for name in ("steps", "classifier_steps"):
             steps, per_epoch = getattr(self, name), self.steps_per_epoch
             if per_epoch > 0 and steps > per_epoch and steps % per_epoch:
@@ -133,97 +177,182 @@ class Experiment:
                     f"--{name} must be a multiple of --steps_per_epoch={per_epoch}, or less. "
                     f"Received: {steps}"
                 )
-        for name in ("beta_1", "ema_momentum", "scale"):
+        if 0 < self.target_image_size < 16:
+            problems.append(
+                f"--target_image_size must be at least 16, or 0. Received: {self.target_image_size}"
+            )
+        for name in ("beta_1", "ema_momentum", "scale", "dropout"):
             if getattr(self, name) >= 1:
                 problems.append(f"--{name} must be below 1. Received: {getattr(self, name)}")
-        unknown = sorted(set(self.loss_weights) - set(models.TERMS))
-        if unknown:
-            problems.append(
-                f"--loss_weights: unknown terms {', '.join(unknown)}. "
-                f"Known are: {', '.join(models.TERMS)}"
-            )
-        weights = self.loss_weights
-        if any(not weight >= 0 for weight in weights.values()):
-            problems.append(f"--loss_weights must be ≥ 0. Received: {weights}")
-        elif self.preset in models.PRESETS and not any(self._weights.values()):
-            problems.append(f"--loss_weights: one must be positive. Received: {weights}")
-        if weights.get("target_task") and not self.target_labels_per_class:
-            problems.append("--loss_weights: target_task needs --target_labels_per_class.")
-        if self.preset == "adda" and self.encoder_sharing not in ("", "none"):
-            problems.append(
-                "--encoder_sharing must be none with --preset=adda, which keeps the source's "
-                f"encoder as it is. Received: {self.encoder_sharing!r}"
-            )
-        if self.preset == "cyclegan" and self.warm_start:
-            problems.append("--warm_start does not go with --preset=cyclegan, which has no head.")
+        if self.method in METHODS:
+            problems += self._method_problems(METHODS[self.method], not domain_problems)
         if problems:
             raise InputError("\n".join(problems))
-        if self.method == "i2i_adapt":
-            data.check_same_classes(self.source, self.target)
+
+    def _domain_problems(self):
+        problems = []
+        for name in ("source", "target"):
+            try:
+                data.get_domain(getattr(self, name))
+            except InputError as error:
+                problems.append(f"--{name}: {error}")
+        if not problems and self.method in METHODS and self.target_has_labels:
+            try:
+                data.check_same_classes(self.source, self.target)
+            except InputError as error:
+                problems.append(str(error))
+        if not problems:
+            if self.method == "source_only" and not self.num_classes:
+                problems.append(f"--method=source_only needs labels; {self.source} has none.")
+            needs_labels = self.method == "target_only" or self.target_labels_per_class
+            if needs_labels and not self.target_has_labels:
+                what = "target_labels_per_class"
+                what = "method=target_only" if self.method == "target_only" else what
+                problems.append(f"--{what} needs labels; {self.target} has none.")
+        return problems
+
+    def _method_problems(self, method, domains_are_known):
+        """What does not go with the method."""
+        if self.preset and self.preset not in method.presets:
+            yield (
+                f"--preset of --method={self.method} must be one of {', '.join(method.presets)}, "
+                f"or empty. Received: {self.preset!r}"
+            )
+            return
+        for name in ("image_size", "target_image_size"):
+            if getattr(self, name) % method.size_multiple:
+                yield (
+                    f"--{name} must be a multiple of {method.size_multiple} with "
+                    f"--method={self.method}. Received: {getattr(self, name)}"
+                )
+        if not method.two_shapes and self.target_shape != self.image_shape:
+            yield (
+                f"--target_image_size and --target_channels do not go with --method={self.method}, "
+                f"whose domains have one shape. Received: {self.target_shape} beside "
+                f"{self.image_shape}"
+            )
+        unknown = sorted(set(self.loss_weights) - set(method.terms))
+        weights = {k: v for k, v in self.loss_weights.items() if k not in unknown}
+        if unknown:
+            yield (
+                f"--loss_weights: unknown terms {', '.join(unknown)}. "
+                f"Known are: {', '.join(method.terms)}"
+            )
+        if any(not weight >= 0 for weight in weights.values()):
+            yield f"--loss_weights must be ≥ 0. Received: {weights}"
+        elif not any({**method.presets[self.preset_name], **weights}.values()):
+            yield f"--loss_weights: one must be positive. Received: {weights}"
+        if weights.get("target_task") and not self.target_labels_per_class:
+            yield "--loss_weights: target_task needs --target_labels_per_class."
+        if self.target_labels_per_class and self.method != "i2i_adapt":
+            yield f"--target_labels_per_class does not go with --method={self.method}."
+        if self.adaptation and self.adaptation not in method.adaptations:
+            yield (
+                f"--adaptation of --method={self.method} must be one of "
+                f"{', '.join(method.adaptations)}. Received: {self.adaptation!r}"
+            )
+        if self.encoder_file and self.method != "dtn":
+            yield f"--encoder_file goes with --method=dtn only. Received: --method={self.method}"
+        if domains_are_known:
+            yield from self._direction_problems(method)
+            yield from method.problems(self)
+
+    def _direction_problems(self, method):
+        """Whether the model will translate as its adaptation needs."""
+        needed = {
+            "on_translated_source": ("source_to_target",),
+            "reads_translated_target": ("target_to_source",),
+            "sum": ("source_to_target", "target_to_source"),
+        }
+        for direction in needed.get(self.adapts_by, ()):
+            terms = method.directions.get(direction)
+            if terms and not any(self.weights.get(term) for term in terms):
+                yield (
+                    f"--adaptation={self.adapts_by} translates {direction.replace('_', ' ')}, for "
+                    f"which one of the terms {', '.join(terms)} must have a weight."
+                )
 
     @property
     def image_shape(self):
-        """(H, W, C) of both domains."""
+        """(H, W, C) of source images."""
         return (self.image_size, self.image_size, self.channels)
+
+    @property
+    def target_shape(self):
+        """(H, W, C) of target images."""
+        side = self.target_image_size or self.image_size
+        return (side, side, self.target_channels or self.channels)
 
     @property
     def augmentation(self):
         """What is done to training images."""
-        return data.Augmentation(self.rotation, self.scale, self.translation)
+        return data.Augmentation(
+            self.rotation, self.scale, self.translation, self.translation_pixels
+        )
 
     @property
     def num_classes(self):
-        """Number of classes of both domains."""
+        """Number of classes of both domains; 0 if the source has no labels."""
         return len(data.get_domain(self.source).class_names)
 
-    def build_model(self, seed):
-        """The model to adapt, compiled."""
-        overrides = {"encoder_sharing": self.encoder_sharing} if self.encoder_sharing else {}
-        model = models.I2IAdapt.from_preset(
-            self.preset,
-            image_shape=self.image_shape,
-            num_classes=self.num_classes,
-            loss_weights=self._weights,
-            encoder=self.encoder,
-            encoder_width=self.encoder_width,
-            decoder_width=self.decoder_width,
-            discriminator_width=self.discriminator_width,
-            seed=seed,
-            **overrides,
-        )
-        ema = {"use_ema": True, "ema_momentum": self.ema_momentum} if self.ema_momentum else {}
-        updates = self.steps * self.generator_steps
-        discriminator_updates = updates * self.discriminator_steps
-        model.compile(
-            keras.optimizers.Adam(self._learning_rate(updates), beta_1=self.beta_1, **ema),
-            keras.optimizers.Adam(self._learning_rate(discriminator_updates), beta_1=self.beta_1),
-            feature_objective=self.feature_objective,
-            image_objective=self.image_objective,
-            pixel_loss=self.pixel_loss,
-            discriminator_steps=self.discriminator_steps,
-            generator_steps=self.generator_steps,
-        )
-        return model
-
-    def build_classifier(self):
-        """The model of the source-only baseline or the target-only ceiling, compiled."""
-        model = models.Classifier(
-            self.image_shape, self.num_classes, self.encoder, self.encoder_width
-        )
-        model.compile(keras.optimizers.Adam(self.classifier_learning_rate))
-        return model
+    @property
+    def target_has_labels(self):
+        """Whether there is something to measure accuracy on."""
+        return bool(data.get_domain(self.target).class_names)
 
     @property
-    def _weights(self):
-        weights = {**models.PRESETS[self.preset]["loss_weights"], **self.loss_weights}
+    def preset_name(self):
+        """The method's preset: the one asked for, or its first."""
+        return self.preset or next(iter(METHODS[self.method].presets))
+
+    @property
+    def encoder_name(self):
+        """The classifiers' encoder: the one asked for, or the method's."""
+        method = METHODS.get(self.method)
+        return self.encoder or (method.encoder if method else "lenet")
+
+    @property
+    def weights(self):
+        """Every loss weight that is not the model's default of 0."""
+        weights = {**METHODS[self.method].presets[self.preset_name], **self.loss_weights}
         if self.target_labels_per_class:
             weights.setdefault("target_task", 1.0)
         return weights
 
-    def _learning_rate(self, updates):
-        if self.schedule == "constant":
-            return self.learning_rate
-        return keras.optimizers.schedules.CosineDecay(self.learning_rate, updates)
+    @property
+    def adapts_by(self):
+        """Which of `ADAPTATIONS` the run reports; None without labelled source images."""
+        if not self.num_classes:
+            return None
+        if not self.adaptation and self.method == "i2i_adapt" and self.preset == "cyclegan":
+            return "reads_translated_target"  # it has no head
+        return self.adaptation or METHODS[self.method].adaptations[0]
+
+    def build_model(self, seed, source_only=None):
+        """The method's model, compiled.
+
+        Args:
+            seed: the run's.
+            source_only: the trained source-only `Classifier`, if the method starts from it.
+        """
+        method = METHODS[self.method]
+        model = method.build(self, seed, source_only)
+        optimizer, discriminator_optimizer = optimizers(self, self.steps * self.generator_steps)
+        model.compile(
+            optimizer,
+            discriminator_optimizer,
+            discriminator_steps=self.discriminator_steps,
+            generator_steps=self.generator_steps,
+            **method.objectives(self),
+        )
+        return model
+
+    def build_classifier(self, domain):
+        """A plain classifier for images of a domain's shape, compiled."""
+        shape = self.image_shape if domain == "source" else self.target_shape
+        model = models.Classifier(shape, self.num_classes, self.encoder_name, self.encoder_width)
+        model.compile(keras.optimizers.Adam(self.classifier_learning_rate))
+        return model
 
 
 def _check(experiment, field):

@@ -16,25 +16,43 @@ from keras_i2i.training.train import evaluate, load_reader, train
 def train_main():
     """`python train.py --flagfile=configs/quickstart.cfg`."""
     read_experiment = flags.define_experiment_flags()
-    _run(lambda: train(read_experiment()))
+    only = absl_flags.DEFINE_list(
+        "only", [], "Run these steps of the run and nothing else; see keras_i2i.training.train."
+    )
+    _run(lambda: train(read_experiment(), only=only.value))
 
 
 def evaluate_main():
-    """`python evaluate.py --run=DIR` and `python evaluate.py --run=DIR --images=PATTERN`."""
-    run_dir = absl_flags.DEFINE_string("run", "", "The --run_dir of a training.")
+    """`python evaluate.py --run=DIR`, with `--images=PATTERN`, or `--run=A --run=B` to compare."""
+    run_dirs = absl_flags.DEFINE_multi_string(
+        "run", [], "The --run_dir of a training; several finished ones are compared on one page."
+    )
     data_dir = absl_flags.DEFINE_string(
         "data_dir", "", "Folder of prepared datasets, if not where the training had it."
     )
     images = absl_flags.DEFINE_string(
         "images", "", "Classify and translate these image files instead, like 'photos/*.png'."
     )
-    out = absl_flags.DEFINE_string("out", "", "With --images: folder for the results.")
+    out = absl_flags.DEFINE_string(
+        "out", "", "With --images: folder for the results. With several runs: the page."
+    )
     seed = absl_flags.DEFINE_integer("seed", None, "With --images: whose model; default: first.")
 
     def command():
-        if not run_dir.value:
+        if not run_dirs.value:
             raise InputError("--run is missing: give the --run_dir of a training.")
-        run = RunDirectory.open(run_dir.value, data_dir=data_dir.value)
+        runs = [RunDirectory.open(path, data_dir=data_dir.value) for path in run_dirs.value]
+        if len(runs) > 1:
+            if images.value:
+                raise InputError(
+                    f"--images goes with one --run. Received: {', '.join(run_dirs.value)}"
+                )
+            page = evaluation.write_comparison(
+                [(run.path, run.results()) for run in runs], out.value or "comparison.html"
+            )
+            print(f"Comparison: {page}")
+            return
+        (run,) = runs
         if not images.value:
             evaluate(run)
             return

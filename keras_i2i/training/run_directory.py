@@ -1,6 +1,7 @@
 """The folder of a run: where each thing lies, and whether it is this run's."""
 
 import dataclasses
+import json
 import pathlib
 
 from keras_i2i.errors import InputError
@@ -10,6 +11,9 @@ from keras_i2i.training import flags
 # Where these point does not change what a run computes.
 _PLACES = ("run_dir", "data_dir")
 
+# The step that trains the method's own model; which of the two depends on whether it is the reader.
+MAIN_STEPS = ("adapted", "translator")
+
 
 class RunDirectory:
     """A run's folder.
@@ -17,8 +21,11 @@ class RunDirectory:
         flags.cfg        the resolved flags: reproduces the run
         metrics.json     the results, for programs
         report.html      the results, for people, with figures/
-        model.keras      the trained model; model_seed_N.keras where there are several seeds;
-                         source_only.keras and target_only.keras beside it
+        model.keras      the method's model; model_seed_N.keras where there are several seeds;
+                         beside it one file for each classifier that is trained:
+                         source_only.keras, target_only.keras, on_translated_source.keras
+        sum.json         the weight of two classifiers that are summed
+        translated/      the translated copy of the source's training images
         history/         what was logged at each epoch, one JSON file for each seed and step
         tensorboard/     scalars and image grids
         checkpoints/     to continue from
@@ -88,11 +95,41 @@ class RunDirectory:
         """The report."""
         return self.path / "report.html"
 
+    def results(self):
+        """The content of metrics.json.
+
+        Raises:
+            InputError: the run is not finished, or the file is damaged.
+        """
+        try:
+            return json.loads(self.metrics.read_text())
+        except FileNotFoundError:
+            raise InputError(
+                f"{self.metrics} is missing: the run is not finished. Continue it with "
+                f"`python train.py --flagfile={self.flagfile}`."
+            ) from None
+        except ValueError as error:
+            raise InputError(
+                f"{self.metrics} is damaged ({error}). Delete it and write it anew with "
+                f"`python evaluate.py --run={self.path}`."
+            ) from error
+
     def model(self, step, seed):
-        """The model that a step ("source_only", "target_only" or "adapted") leaves."""
-        stem = "model" if step == "adapted" else step
+        """The model that a step leaves."""
+        stem = "model" if step in MAIN_STEPS else step
+        return self._of_seed(stem, seed, ".keras")
+
+    def sum_weight(self, seed):
+        """The weight that step "sum" leaves."""
+        return self._of_seed("sum", seed, ".json")
+
+    def translated_copy(self, seed):
+        """Folder of the translated source images."""
+        return self._of_seed("translated", seed, "")
+
+    def _of_seed(self, stem, seed, suffix):
         several = len(self.experiment.seeds) > 1
-        return self.path / (f"{stem}_seed_{seed}.keras" if several else f"{stem}.keras")
+        return self.path / (f"{stem}_seed_{seed}{suffix}" if several else f"{stem}{suffix}")
 
     def history(self, step, seed):
         """What a step logged at each epoch."""

@@ -7,71 +7,112 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_i2i import data
+from keras_i2i import data, networks
 from keras_i2i.errors import InputError
 from keras_i2i.evaluation import evaluate as evaluation
 from keras_i2i.evaluation import report
 from keras_i2i.files import replacing, write_json
-from keras_i2i.models import ReadsThroughTranslation
+from keras_i2i.models import ReadsThroughTranslation, WeightedSum, choose_weight
 from keras_i2i.training import callbacks, flags
-from keras_i2i.training.run_directory import RunDirectory
+from keras_i2i.training.methods import METHODS
+from keras_i2i.training.run_directory import MAIN_STEPS, RunDirectory
 
 # The learning curve and the image grids are looked at, not reported: a part of the images will do.
 _CURVE_IMAGES = 2000
 _GRID_IMAGES = 10
+_DIVERSITY_IMAGES = 200
+_WEIGHT_IMAGES = 2000
 
-# What the adapted model learns, in words a newcomer understands; printed above its losses.
-_MEANINGS = {
-    "task": "mistakes on labelled source images (cross-entropy; guessing among 10 costs 2.3)",
-    "feature": "how far the target's features are from passing as the source's (0 = they pass)",
-    "translation": "how far translations are from passing as the other domain's images",
-    "identity": "pixel error of images rebuilt from their features",
-    "cycle": "pixel error of images translated there and back",
-    "translated_task": "mistakes on translated source images",
-    "information": "indecision on target images (-2.3 = sure of each and all 10 classes used)",
-    "target_task": "mistakes on the few labelled target images",
-}
+_CLASSIFIER_STEPS = ("source_only", "target_only")
+_HALVES = ("on_translated_source", "reads_translated_target")
 _OPPONENTS = "the opponents' losses: steady is good, 0 means they won"
 
 
-def train(experiment, log=print):
+def train(experiment, log=print, only=()):
     """Runs an experiment, or what is left of it.
 
-    For each seed: the source-only baseline, the target-only ceiling if asked for, the adapted
-    model; then their evaluation. A step that is finished is not repeated, one that was interrupted
-    goes on from its last checkpoint.
+    For each seed: the source-only baseline, the target-only ceiling if asked for, the method's
+    model, whatever its adaptation takes beyond that; then their evaluation. A step that is finished
+    is not repeated, one that was interrupted goes on from where it was.
 
     Args:
         experiment: an `Experiment`.
         log: where to say what happens, a line at a time.
+        only: names of the steps to run; none for all, and the evaluation.
 
     Returns:
-        The content of `metrics.json`.
+        The content of `metrics.json`; with `only`, None unless the run was finished before.
 
     Raises:
-        InputError: the run directory belongs to another run, or data are missing.
+        InputError: the run directory belongs to another run, data are missing, or a step is unknown
+            or needs one that is not finished.
     """
+    steps = steps_of(experiment)
+    unknown = sorted(set(only) - set(steps))
+    if unknown:
+        raise InputError(
+            f"--only must name steps of this run: {', '.join(steps)}. "
+            f"Received: {', '.join(unknown)}"
+        )
     run = RunDirectory.create(experiment)
     if run.metrics.exists():
         log("This run is finished; its results follow. To run it anew, give another --run_dir.")
-        return _announce(run, json.loads(run.metrics.read_text()), log)
+        return _announce(run, run.results(), log)
 
     strategy = _strategy()
     domains = _Data(experiment)
     log(
-        f"{experiment.source} → {experiment.target}: {len(domains.source)} labelled, "
-        f"{len(domains.target)} unlabelled images of {'x'.join(map(str, experiment.image_shape))}."
+        f"{experiment.source} → {experiment.target}: {len(domains.source)} "
+        f"{'labelled' if experiment.num_classes else 'source'}, {len(domains.target)} unlabelled "
+        f"images of {_size(experiment.image_shape)}"
+        + (
+            "."
+            if experiment.target_shape == experiment.image_shape
+            else f" and {_size(experiment.target_shape)}."
+        )
     )
     for seed in experiment.seeds:
         domains.few_labelled_target(seed)  # too few labels are found out now, not hours later
+        if experiment.encoder_file and not run.model("translator", seed).exists():
+            networks.load_encoder(experiment.encoder_file)  # likewise
     for seed in experiment.seeds:
-        for step in _steps(experiment):
+        for step in [step for step in steps if step in only or not only]:
             # The same fresh start whether or not the steps before this one ran in this process.
             # Not inside the scope, whose graph it would take away.
             keras.backend.clear_session()
             with strategy.scope():
                 _run_step(run, step, seed, domains, log)
+    if only:
+        log(f"Done: {', '.join(only)}. The same command without --only runs the rest.")
+        return None
     return evaluate(run, domains, log)
+
+
+def steps_of(experiment):
+    """The steps of a run for one seed, in order. Each resumes by itself.
+
+    - "source_only", "target_only": the baseline, and the ceiling;
+    - "adapted": the method's model, if that is what reads the target; else "translator";
+    - "translated_copy": the source images, translated, in a folder;
+    - "on_translated_source": a classifier trained on those, or on translations made on the fly;
+    - "sum": the weight of the two readers.
+    """
+    if experiment.method not in METHODS:
+        return [experiment.method]
+    way = experiment.adapts_by
+    steps = []
+    if experiment.num_classes:
+        steps.append("source_only")
+        if experiment.ceiling and experiment.target_has_labels:
+            steps.append("target_only")
+    steps.append("adapted" if way == "joint" else "translator")
+    if way in ("on_translated_source", "sum"):
+        if experiment.translated_copy:
+            steps.append("translated_copy")
+        steps.append("on_translated_source")
+    if way == "sum":
+        steps.append("sum")
+    return steps
 
 
 def evaluate(run, domains=None, log=print):
@@ -87,12 +128,12 @@ def evaluate(run, domains=None, log=print):
     """
     experiment = run.experiment
     domains = domains or _Data(experiment)
-    steps = _steps(experiment)
+    steps = [step for step in steps_of(experiment) if step not in ("translated_copy", "sum")]
+    (main,) = set(steps) & set(MAIN_STEPS) or {steps[-1]}
     results, seconds = [], []
     for seed in experiment.seeds:
         log(f"Evaluating seed {seed} ...")
-        models = {step: load_model(run, step, seed) for step in steps[:-1]}
-        models[steps[-1]] = load_reader(run, seed)
+        models = load_models(run, seed)  # first: it says so if a step is not finished
         histories = {step: json.loads(run.history(step, seed).read_text()) for step in steps}
         result = evaluation.evaluate(
             models,
@@ -103,7 +144,7 @@ def evaluate(run, domains=None, log=print):
             class_names=data.get_domain(experiment.source).class_names,
             out_dir=run.path,
             seed=seed,
-            history=histories[steps[-1]],
+            history=histories[main],
             domain_names=(experiment.source, experiment.target),
             seed_in_names=len(experiment.seeds) > 1,
         )
@@ -132,11 +173,7 @@ def load_model(run, step, seed):
         InputError: the step is not finished, or the file is damaged.
     """
     path = run.model(step, seed)
-    if not path.exists():
-        raise InputError(
-            f"{path} is missing: the run is not finished. Continue it with "
-            f"`python train.py --flagfile={run.flagfile}`."
-        )
+    _check_finished(run, step, path)
     try:
         return keras.saving.load_model(path)
     except ValueError as error:
@@ -146,8 +183,20 @@ def load_model(run, step, seed):
         ) from error
 
 
-def load_reader(run, seed):
-    """The model of a run that reads images, and translates them if it can.
+def _check_finished(run, step, path):
+    """Raises an `InputError` if a step has not left its file."""
+    if not path.exists():
+        raise InputError(
+            f"{path} is missing: step {step} of the run is not finished. Continue it with "
+            f"`python train.py --flagfile={run.flagfile}`."
+        )
+
+
+def load_models(run, seed):
+    """All that a run can read and translate with, as `evaluation.evaluate` wants it.
+
+    "adapted" is what the run reports; a reader that is made of other models stands beside them
+    under its own name too.
 
     Raises:
         InputError: the run has no such seed, or is not finished.
@@ -158,12 +207,42 @@ def load_reader(run, seed):
             f"--seed must be one of the run's: {', '.join(map(str, experiment.seeds))}. "
             f"Received: {seed}"
         )
-    if experiment.method != "i2i_adapt":
-        return load_model(run, experiment.method, seed)
-    model = load_model(run, "adapted", seed)
-    if model.can_classify:
-        return model
-    return ReadsThroughTranslation(model, load_model(run, "source_only", seed))
+    steps = steps_of(experiment)
+    models = {step: load_model(run, step, seed) for step in steps if step in _CLASSIFIER_STEPS}
+    if "adapted" in steps:
+        models["adapted"] = load_model(run, "adapted", seed)
+    if "translator" not in steps:
+        return models
+
+    models["translator"] = translator = load_model(run, "translator", seed)
+    if translator.can_classify:
+        models["joint"] = translator
+    if "on_translated_source" in steps:
+        models["on_translated_source"] = ReadsThroughTranslation(
+            translator, load_model(run, "on_translated_source", seed), "target"
+        )
+    if "source_only" in steps and "target_to_source" in translator.directions:
+        models["reads_translated_target"] = ReadsThroughTranslation(
+            translator, models["source_only"], "source"
+        )
+    if "sum" in steps:
+        path = run.sum_weight(seed)
+        _check_finished(run, "sum", path)
+        weight = json.loads(path.read_text())["weight"]
+        models["sum"] = WeightedSum(*(models[name] for name in _HALVES), weight)
+    if experiment.adapts_by:
+        models["adapted"] = models[experiment.adapts_by]
+    return models
+
+
+def load_reader(run, seed):
+    """What a run reads target images with, and translates if it can; see `load_models`."""
+    models = load_models(run, seed)
+    return next(
+        models[name]
+        for name in ("adapted", "translator", "source_only", "target_only")
+        if name in models
+    )
 
 
 class _Data:
@@ -182,12 +261,16 @@ class _Data:
         if source["validation_size"] != 0:
             self.source_validation = data.load(experiment.source, "validation", **source)
         self.source_test = data.load(experiment.source, "test", **place)
+        if not experiment.num_classes:
+            # A batch has labels. Methods for sources without any do not look at them.
+            unknown = np.zeros(len(self.source), np.int64)
+            self.source = data.Examples(self.source.images, unknown)
         self._target = {"size": experiment.target_size or None, **target}
         self.target = data.load_unlabelled(experiment.target, "train", **self._target)
         self.target_test = data.load(experiment.target, "test", **place)
         self._experiment = experiment
 
-    def watched(self, model, count):
+    def watched(self, step, model, count):
         """What the learning curves measure: name → (domain, images, labels)."""
         watched = {
             "source_validation_accuracy": ("source", self.source_validation),
@@ -195,23 +278,32 @@ class _Data:
         }
         if not model.can_classify:
             return {}
+        if step == "on_translated_source":
+            del watched["source_validation_accuracy"]  # it is not meant to read these
         first = {
             name: (domain, examples.take(min(count, len(examples))))
             for name, (domain, examples) in watched.items()
-            if examples is not None
+            if examples is not None and examples.labels is not None
         }
         return {
-            name: (domain, self._images(examples), examples.labels)
+            name: (domain, _prepared(examples, model.image_shape_of(domain)), examples.labels)
             for name, (domain, examples) in first.items()
         }
 
-    def samples(self, count):
+    def test_images(self, count):
         """A few test images of each domain to look at, (count, H, W, C) in [-1, 1]."""
-        return [self._images(test.take(count)) for test in (self.source_test, self.target_test)]
+        return self._first(count, self.source_test, self.target_test)
 
-    def _images(self, examples):
-        images = data.preprocess(examples.images, self._experiment.image_shape)
-        return np.asarray(images)
+    def training_images(self, count):
+        """A few training images of each domain, the target's without labels, likewise."""
+        return self._first(count, self.source, self.target)
+
+    def _first(self, count, source, target):
+        shapes = self._experiment.image_shape, self._experiment.target_shape
+        return [
+            _prepared(examples.take(min(count, len(examples))), shape)
+            for examples, shape in zip((source, target), shapes, strict=True)
+        ]
 
     def labelled_target(self):
         """All labelled target images: for the ceiling, which is for reporting, and nothing else."""
@@ -224,27 +316,40 @@ class _Data:
             return None
         return data.load_few_labelled(self._experiment.target, count, seed=seed, **self._target)
 
-    def batches(self, step, seed, first_step):
+    def batches(self, step, seed, first_step, translated_copy=None):
         """A step's training batches from that one on."""
         experiment = self._experiment
+        shape, target_shape = experiment.image_shape, experiment.target_shape
         options = {
             "batch_size": experiment.batch_size,
-            "image_shape": experiment.image_shape,
             "seed": seed,
             "augmentation": experiment.augmentation,
             "first_step": first_step,
         }
-        if step == "adapted":
+        if step in MAIN_STEPS:
             few = self.few_labelled_target(seed)
-            return data.unpaired_batches(self.source, self.target, labelled_target=few, **options)
-        examples = self.source if step == "source_only" else self.labelled_target()
-        return data.labelled_batches(examples, **options)
+            return data.unpaired_batches(
+                self.source,
+                self.target,
+                labelled_target=few,
+                image_shape=shape,
+                target_shape=target_shape,
+                **options,
+            )
+        examples = self.labelled_target() if step == "target_only" else self.source
+        if translated_copy:
+            examples = data.read_translated_copy(translated_copy)
+        if step == "target_only" or translated_copy:
+            shape = target_shape
+        return data.labelled_batches(examples, image_shape=shape, **options)
 
 
-def _steps(experiment):
-    if experiment.method != "i2i_adapt":
-        return [experiment.method]
-    return ["source_only", *(["target_only"] if experiment.ceiling else []), "adapted"]
+def _prepared(examples, image_shape):
+    return np.asarray(data.preprocess(examples.images, image_shape))
+
+
+def _size(image_shape):
+    return "x".join(map(str, image_shape))
 
 
 def _strategy():
@@ -255,48 +360,67 @@ def _strategy():
 
 
 def _run_step(run, step, seed, domains, log):
-    """Trains one model of one seed to its end and saves it; does nothing if that is done."""
-    if run.model(step, seed).exists():
-        return
+    """Does one step of one seed; does nothing if that is done."""
+    if step == "translated_copy":
+        _write_translated_copy(run, seed, domains)
+    elif step == "sum":
+        _choose_weight(run, seed, domains, log)
+    elif not run.model(step, seed).exists():
+        _train_step(run, step, seed, domains, log)
+
+
+def _train_step(run, step, seed, domains, log):
+    """Trains one model of one seed to its end and saves it."""
     experiment = run.experiment
     keras.utils.set_random_seed(seed)
-    if step == "adapted":
-        model, steps = experiment.build_model(seed), experiment.steps
-        if experiment.warm_start or model.freeze_source:
-            first = load_model(run, "source_only", seed)
-            model.start_from(first.encoder, first.head)
+    copy, beside = None, ()
+    if step in MAIN_STEPS:
+        needed = METHODS[experiment.method].needs_source_only(experiment)
+        first = load_model(run, "source_only", seed) if needed else None
+        model, steps = experiment.build_model(seed, first), experiment.steps
     else:
-        model, steps = experiment.build_classifier(), experiment.classifier_steps
+        domain = "source" if step == "source_only" else "target"
+        model, steps = experiment.build_classifier(domain), experiment.classifier_steps
+        if step == "on_translated_source" and experiment.translated_copy:
+            copy = run.translated_copy(seed)
+            _check_finished(run, "translated_copy", copy / "train.json")
+        elif step == "on_translated_source":
+            translator = load_model(run, "translator", seed)
+            model.train_on_translations(translator.mapping("source", "target"))
+            if experiment.dropout_at_inference:
+                beside = translator.non_trainable_variables  # where its random numbers have got to
 
     checkpoint = callbacks.Checkpoint(
-        run.checkpoints(step, seed), model, experiment.keep_checkpoints
+        run.checkpoints(step, seed), model, experiment.keep_checkpoints, beside
     )
     done = checkpoint.restore()
     per_epoch = min(experiment.steps_per_epoch, steps)
     if done:
         log(f"{step}, seed {seed}: continuing from step {done * per_epoch}.")
-    elif step == "adapted":
-        log("\n".join(f"  {name}: {_MEANINGS[name]}" for name in model.terms))
-        if model.discriminators:
-            log(f"  {', '.join(f'd_{name}' for name in model.discriminators)}: {_OPPONENTS}")
+    elif step in MAIN_STEPS:
+        _explain(model, METHODS[experiment.method].terms, log)
 
     history = callbacks.History(
-        run.history(step, seed), done, domains.watched(model, _CURVE_IMAGES)
+        run.history(step, seed), done, domains.watched(step, model, _CURVE_IMAGES)
     )
     folder = run.tensorboard(step, seed)
-    grids = []
+    watchers = []
     if model.can_translate:
-        grids = [callbacks.ImageGrid(folder / "images", *domains.samples(_GRID_IMAGES))]
+        watchers = [
+            callbacks.Diversity(*domains.training_images(_DIVERSITY_IMAGES), log),
+            callbacks.ImageGrid(folder / "images", *domains.test_images(_GRID_IMAGES)),
+        ]
     model.fit(
-        domains.batches(step, seed, done * per_epoch),
+        domains.batches(step, seed, done * per_epoch, copy),
         steps_per_epoch=per_epoch,
         initial_epoch=done,
         epochs=math.ceil(steps / per_epoch),
         shuffle=False,  # the data are
         verbose=0,
         callbacks=[
+            *watchers[:1],
             history,
-            *grids,
+            *watchers[1:],
             keras.callbacks.TensorBoard(folder, write_graph=False),
             callbacks.Progress(f"{step}, seed {seed}", steps, per_epoch),
             checkpoint,
@@ -306,18 +430,79 @@ def _run_step(run, step, seed, domains, log):
         model.save(temporary)
 
 
+def _explain(model, meanings, log):
+    """Says what the numbers on the progress line are."""
+    log("\n".join(f"  {name}: {meanings[name]}" for name in model.terms))
+    if model.discriminators:
+        log(f"  {', '.join(f'd_{name}' for name in model.discriminators)}: {_OPPONENTS}")
+    if model.measures:
+        log(f"  {', '.join(model.measures)}: {model.MEASURED}")
+
+
+def _write_translated_copy(run, seed, domains):
+    """Translates all source training images into a folder; goes on where it stopped."""
+    experiment = run.experiment
+    translator = load_model(run, "translator", seed)
+
+    def translate(images):
+        images = np.asarray(data.preprocess(images, experiment.image_shape))
+        return data.to_uint8(translator.translate(images, "source_to_target"))
+
+    data.write_translated_copy(
+        run.translated_copy(seed),
+        domains.source,
+        translate,
+        data.get_domain(experiment.source).class_names,
+        progress=callbacks.progress_line(f"translated_copy, seed {seed}"),
+    )
+
+
+def _choose_weight(run, seed, domains, log):
+    """Writes the weight of the sum; no target label has a part in it."""
+    path = run.sum_weight(seed)
+    if path.exists():
+        return
+    translator = load_model(run, "translator", seed)
+    halves = (
+        ReadsThroughTranslation(translator, load_model(run, step, seed), domain)
+        for step, domain in (("on_translated_source", "target"), ("source_only", "source"))
+    )
+    _, images = domains.training_images(_WEIGHT_IMAGES)
+    weight = choose_weight(*halves, images)
+    write_json(path, {"weight": weight})
+    log(
+        f"sum, seed {seed}: {weight:.2f} on_translated_source + {1 - weight:.2f} "
+        "reads_translated_target"
+    )
+
+
 def _announce(run, metrics, log):
     """Says how it went and returns the metrics."""
-    log(f"\nAccuracy on {metrics['target']} test images, mean of {len(metrics['seeds'])} seed(s):")
-    names = {
+    rows = {
         "source_only": "without adaptation",
+        "on_translated_source": "trained on translated source images",
+        "reads_translated_target": "reads translated target images",
+        "sum": "weighted sum of the two",
+        "joint": "the translator's own classifier",
         "adapted": "adapted",
         "target_only": "ceiling, trained on target labels",
     }
-    for step, meaning in names.items():
-        if step in metrics:
-            values = 100 * np.array(metrics[step]["target_test_accuracy"])
-            spread = f" ± {values.std(ddof=1):.1f}" if len(values) > 1 else ""
-            log(f"  {meaning:34s} {values.mean():5.1f}%{spread}")
+    values = {
+        meaning: metrics[step]["target_test_accuracy"]
+        for step, meaning in rows.items()
+        if step in metrics
+    }
+    if values:
+        log(
+            f"\nAccuracy on {metrics['target']} test images, mean of {len(run.experiment.seeds)} "
+            "seed(s):"
+        )
+    for direction, read in metrics.get("translations_read_correctly", {}).items():
+        values[f"read correctly, {direction.replace('_', ' ')}"] = read
+    for meaning, numbers in values.items():
+        if None not in numbers:
+            numbers = 100 * np.array(numbers)
+            spread = f" ± {numbers.std(ddof=1):.1f}" if len(numbers) > 1 else ""
+            log(f"  {meaning:38s} {numbers.mean():5.1f}%{spread}")
     log(f"Report: {run.report}")
     return metrics

@@ -94,7 +94,13 @@ def test_each_image_moves_in_its_own_way():
 
 @pytest.mark.parametrize(
     "augmentation",
-    [FULL, Augmentation(rotation=180), Augmentation(scale=0.9), Augmentation(translation=1.0)],
+    [
+        FULL,
+        Augmentation(rotation=180),
+        Augmentation(scale=0.9),
+        Augmentation(translation=1.0),
+        Augmentation(pixels=30.0),
+    ],
 )
 def test_shape_type_and_range(augmentation):
     images = noise(n=32, channels=3)
@@ -105,17 +111,48 @@ def test_shape_type_and_range(augmentation):
     np.testing.assert_allclose(augmentation(full, (0, 1)), full, atol=1e-5)
 
 
-def test_moves_spread_over_their_range_and_no_further():
-    translation = Augmentation(translation=0.25)
+@pytest.mark.parametrize(
+    ("augmentation", "limit"),
+    [
+        (Augmentation(translation=0.25), 0.25 * 21),
+        (Augmentation(pixels=2.0), 2.0),
+        (Augmentation(pixels=5.5), 5.5),
+    ],
+)
+def test_moves_spread_over_their_range_and_no_further(augmentation, limit):
     images = np.repeat(dot(10, 10, side=21), 400, axis=0)
-    moved = (translation(images, (0, 0)).numpy()[..., 0] + 1) / 2
+    moved = (augmentation(images, (0, 0)).numpy()[..., 0] + 1) / 2
     rows, columns = (moved.sum(axis=axis) @ np.arange(21) - 10 for axis in (2, 1))
-    limit = 0.25 * 21
     for shift in (rows, columns):
         assert np.abs(shift).max() <= limit + 1e-3
         assert shift.min() < -0.9 * limit and shift.max() > 0.9 * limit
         assert abs(shift.mean()) < 0.15 * limit
     assert abs(np.corrcoef(rows, columns)[0, 1]) < 0.15
+
+
+def test_without_shifts_by_pixels_nothing_is_drawn_for_them():
+    """Runs of before there were any are resumed bit for bit."""
+    images = noise()
+    random = tf.random.stateless_uniform((4, len(images)), (3, 4), -1.0, 1.0)
+    expected = transform(
+        images,
+        rotation=15.0 * random[0],
+        scale=1.0 + 0.2 * random[1],
+        shift_x=0.1 * 12 * random[2],
+        shift_y=0.1 * 12 * random[3],
+    )
+    np.testing.assert_array_equal(FULL(images, (3, 4)), expected)
+
+
+def test_shifts_by_share_and_by_pixels_add_up():
+    images = np.repeat(dot(20, 20, side=41), 400, axis=0)
+    both = Augmentation(translation=0.1, pixels=4.0)
+    moved = (both(images, (0, 0)).numpy()[..., 0] + 1) / 2
+    for axis in (1, 2):
+        shift = moved.sum(axis=axis) @ np.arange(41) - 20
+        assert np.abs(shift).max() <= 8.1 + 1e-3
+        # Two independent draws: the variance is the sum of theirs.
+        assert shift.var() == pytest.approx((4.1**2 + 4.0**2) / 3, rel=0.2)
 
 
 def test_no_flips():
@@ -137,7 +174,10 @@ def test_no_flips():
         assert a * d - b * c > 0
 
 
-@pytest.mark.parametrize("bad", [{"rotation": -1}, {"scale": 1.0}, {"translation": -0.1}])
+@pytest.mark.parametrize(
+    "bad",
+    [{"rotation": -1}, {"scale": 1.0}, {"translation": -0.1}, {"pixels": -1}, {"pixels": np.nan}],
+)
 def test_impossible_settings(bad):
     with pytest.raises(InputError, match="Got Augmentation"):
         Augmentation(**bad)

@@ -175,6 +175,30 @@ def test_shapes_are_static_and_the_set_endless():
     assert set(pairs().element_spec[0]) == {"source", "target"}
 
 
+def test_target_of_its_own_shape():
+    few = numbered(3)
+    settings = {"source": noise(10), "image_shape": (8, 8, 1), "augmentation": AUGMENTATION}
+    dataset = pairs(target_shape=(5, 6, 3), labelled_target=few, **settings)
+    inputs, _ = dataset.element_spec
+    shapes = {name: spec.shape.as_list() for name, spec in inputs.items()}
+    assert shapes == {
+        "source": [4, 8, 8, 1],
+        "target": [4, 5, 6, 3],
+        "target_labelled": [3, 5, 6, 3],
+        "target_labels": [3],
+    }
+    # The source is as it is without, and the target as where both have its shape.
+    source_shaped = steps(pairs(labelled_target=few, **settings), 3)
+    settings["image_shape"] = (5, 6, 3)
+    target_shaped = steps(pairs(labelled_target=few, **settings), 3)
+    for (inputs, labels), source, target in zip(
+        steps(dataset, 3), source_shaped, target_shaped, strict=True
+    ):
+        assert_same((inputs["source"], labels), (source[0]["source"], source[1]))
+        for name in ("target", "target_labelled", "target_labels"):
+            np.testing.assert_array_equal(inputs[name], target[0][name])
+
+
 def test_labelled_target():
     few = numbered(6, first=100)
     for inputs, _ in steps(pairs(labelled_target=few), 9):

@@ -5,9 +5,11 @@ import pytest
 from sklearn.datasets import load_digits
 
 from keras_i2i.data.domain import Examples
+from keras_i2i.models.image_model import DIRECTIONS
 
 CLASSES = 10
 SHAPE = (16, 16, 1)
+LARGE = (32, 32, 3)  # A target shape that differs in everything.
 
 
 class FakeModel:
@@ -15,27 +17,48 @@ class FakeModel:
 
     The target domain is the source domain inverted, so the perfect translation is `-images`.
     `swap` exchanges two classes before it translates, `lattice` adds spots, `blind` never
-    translates before it classifies target images.
+    translates before it classifies target images. With a `target_shape` of its own a translation
+    enlarges or shrinks on the way.
     """
 
-    image_shape = SHAPE
-
-    def __init__(self, examples, *, can_translate=False, blind=False, swap=None, lattice=0.0):
+    def __init__(
+        self, examples, *, can_translate=False, directions=DIRECTIONS, target_shape=SHAPE,
+        rebuilds=True, blind=False, swap=None, lattice=0.0,
+    ):  # fmt: skip
         images = np.repeat(np.repeat(examples.images, 2, 1), 2, 2) / 127.5 - 1
         self.prototypes = np.stack(
             [images[examples.labels == label].mean(axis=0) for label in range(CLASSES)]
         )
-        self.can_translate = can_translate
+        self.directions = directions if can_translate else ()
+        self.target_shape = target_shape
+        self.rebuilds = rebuilds
+        self.classified = 0
         self.blind = blind
         self.swap = swap
         self.lattice = lattice
 
+    def image_shape_of(self, domain):
+        return SHAPE if domain == "source" else self.target_shape
+
+    def can_reconstruct(self, domain):
+        return self.rebuilds
+
+    def resized(self, images, shape):
+        """Between `SHAPE` and `LARGE`."""
+        if images.shape[1:] == shape:
+            return images
+        if shape == LARGE:
+            return np.repeat(np.repeat(np.repeat(images, 2, 1), 2, 2), 3, 3)
+        return images.reshape(-1, 16, 2, 16, 2, 3).mean(axis=(2, 4, 5))[..., np.newaxis]
+
     def classify(self, images, domain="target"):
-        assert images.shape[1:] == self.image_shape
+        assert images.shape[1:] == self.image_shape_of(domain)
         assert images.min() >= -1 and images.max() <= 1
+        self.classified += 1
         return -self.distances(images, domain)
 
     def distances(self, images, domain):
+        images = self.resized(images, SHAPE)
         if domain == "target" and not self.blind:
             images = -images
         return np.stack([np.sum((images - p) ** 2, axis=(1, 2, 3)) for p in self.prototypes], 1)
@@ -47,18 +70,21 @@ class FakeModel:
         return self.classify(images)
 
     def translate(self, images, direction):
-        origin = direction.split("_to_")[0]
+        assert direction in self.directions
+        origin, destination = direction.split("_to_")
+        assert images.shape[1:] == self.image_shape_of(origin)
         if self.swap:
             images = images.copy()
             read_as = self.classify(images, origin).argmax(axis=1)
             sign = -1 if origin == "target" else 1
             for one, other in (self.swap, self.swap[::-1]):
                 images[read_as == one] = sign * self.prototypes[other]
-        translated = -images
+        translated = self.resized(-images, self.image_shape_of(destination)).copy()
         translated[:, ::4, ::4] += self.lattice
         return np.clip(translated, -1, 1).astype("float32")
 
     def reconstruct(self, images, domain="target"):
+        assert self.rebuilds and images.shape[1:] == self.image_shape_of(domain)
         return images
 
 

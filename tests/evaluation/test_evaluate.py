@@ -9,6 +9,7 @@ from keras_i2i.evaluation import evaluate as module
 from keras_i2i.evaluation.evaluate import combine, evaluate
 
 HISTORY = [{"loss": 1.0, "accuracy": 0.5}, {"loss": 0.5, "accuracy": 0.8}]
+LARGE = (32, 32, 3)  # The fakes know how to go there.
 
 
 @pytest.fixture(autouse=True)
@@ -58,7 +59,7 @@ def test_every_number_and_figure_of_a_full_run(run, models, domains, tmp_path):
     assert set(result["figures"]) == {
         "translation_source_to_target", "neighbours_source_to_target",
         "translation_target_to_source", "neighbours_target_to_source",
-        "confusion", "per_class", "tsne", "training",
+        "confusion", "per_class", "tsne", "tsne_images", "training",
     }  # fmt: skip
     assert {tmp_path / path for path in result["figures"].values()} == set(
         tmp_path.glob("figures/*")
@@ -145,9 +146,131 @@ def test_a_translator_beside_the_classifier(run, models, fake):
 @pytest.mark.usefixtures("undrawn")
 def test_readers_of_another_size_get_images_of_that_size(run, models, fake):
     reader = fake()
-    reader.image_shape = (24, 24, 3)
+    reader.image_shape_of = lambda domain: (24, 24, 3)
     reader.distances = lambda images, domain: np.zeros((len(images), 10))
     assert run(models | {"target_only": reader})["models"]["target_only"]
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_an_adapted_model_with_two_names_is_run_once(run, models, fake):
+    both = fake(can_translate=True)
+    both.weight = np.float64(0.7)
+    result = run({"source_only": models["source_only"], "sum": both, "adapted": both})
+    assert result["models"]["adapted"] == result["models"]["sum"]
+    assert result["models"]["sum"]["weight"] == 0.7
+    assert result["adapted_is"] == "sum"
+    # Both test sets, and as the reader in one direction translations and real images.
+    assert both.classified == 4
+    assert run({"adapted": fake(), "sum": both})["adapted_is"] is None
+    assert run({"adapted": both, "target_only": both})["adapted_is"] is None
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_sum_worse_than_its_better_half_is_said(run, fake):
+    models = {"on_translated_source": fake(blind=True), "reads_translated_target": fake()}
+    worse, same = fake(blind=True), fake()
+    assert any(
+        "weighted sum" in warning and "classifier that reads translations" in warning
+        for warning in run(models | {"sum": worse})["warnings"]
+    )
+    assert run(models | {"sum": same})["warnings"] == []
+
+
+def test_domains_of_different_shapes(run, fake):
+    """LSTNet: native sizes; its classifiers know one of the two."""
+    adapted = fake(can_translate=True, target_shape=LARGE)
+    models = {
+        "source_only": fake(blind=True),
+        "adapted": adapted,
+        "target_only": fake(target_shape=LARGE),
+    }
+    result = run(models)
+    reached = result["models"]["target_only"]["target_test_accuracy"]
+    assert reached > 0.7
+    assert result["models"]["adapted"]["target_test_accuracy"] == reached
+    to_target, to_source = (result["translations"][d] for d in module.DIRECTIONS)
+    assert to_target["read_correctly"] > 0.7 and to_source["read_correctly"] > 0.7
+    assert to_target["diversity"] / to_target["diversity_real"] == pytest.approx(1, abs=0.2)
+    assert "tsne_images" in result["figures"]
+
+
+def test_a_translator_of_one_direction(run, models, fake):
+    """DTN: from the source to the target, with other channels, and no way to rebuild the source."""
+    translator = fake(
+        can_translate=True, directions=("source_to_target",), target_shape=LARGE, rebuilds=False
+    )
+    translator.can_classify = False
+    result = run({"source_only": models["source_only"], "translator": translator})
+    assert list(result["translations"]) == ["source_to_target"]
+    assert result["translations"]["source_to_target"]["rows"] == ["input", "translated"]
+    assert {name for name in result["figures"] if "_to_" in name} == {
+        "translation_source_to_target", "neighbours_source_to_target",
+    }  # fmt: skip
+    assert "tsne_images" in result["figures"]
+
+
+def test_without_a_way_to_the_target_there_is_no_map_of_images(run, models, fake):
+    adapted = fake(can_translate=True, directions=("target_to_source",))
+    result = run(models | {"adapted": adapted})
+    assert list(result["translations"]) == ["target_to_source"]
+    assert result["translations"]["target_to_source"]["rows"] == [
+        "input", "translated", "reconstructed",
+    ]  # fmt: skip
+    assert "tsne_images" not in result["figures"]
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_translator_that_could_classify_is_none_of_the_classifiers(run, models, fake):
+    result = run({"adapted": models["adapted"], "translator": fake(can_translate=True)})
+    assert list(result["models"]) == ["adapted"]
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_the_joint_model_translates_for_a_reported_one_that_does_not(run, fake):
+    result = run({"adapted": fake(), "joint": fake(can_translate=True)})
+    assert len(result["translations"]) == 2
+
+
+def test_nothing_labelled_and_nothing_classified(run, domains, fake):
+    """Faces: folders of images, and a model that translates."""
+    translator = fake(can_translate=True)
+    translator.can_classify = False
+    unlabelled = {name: examples.without_labels() for name, examples in domains.items()}
+    result = run({"translator": translator}, **unlabelled, class_names=(), history=HISTORY)
+    assert result["models"] == {}
+    measured = result["translations"]["source_to_target"]
+    assert measured["reader"] is measured["read_correctly"] is None
+    assert measured["diversity"] == pytest.approx(measured["diversity_real"], rel=0.1)
+    assert not measured["within_class"]
+    assert {"tsne_images", "training", "neighbours_source_to_target"} <= set(result["figures"])
+    assert not {"tsne", "confusion", "per_class"} & set(result["figures"])
+    combined = combine([result], method="dtn", source="a", target="b", seconds=[1.0])
+    assert "accuracy" not in json.dumps({**combined, "per_seed": None})
+    assert "translations_read_correctly" not in combined
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_collapse_without_labels_is_caught(run, domains, fake):
+    translator = fake()
+    translator.directions, translator.can_classify = ("source_to_target",), False
+    translator.translate = lambda images, direction: np.repeat(-images[:1], len(images), axis=0)
+    unlabelled = {name: examples.without_labels() for name, examples in domains.items()}
+    (warning,) = run({"translator": translator}, **unlabelled, class_names=())["warnings"]
+    assert "collapsed" in warning and "class" not in warning
+
+
+def test_an_unlabelled_target_leaves_the_source_accuracies(run, models, domains):
+    result = run(
+        {"source_only": models["source_only"], "adapted": models["adapted"]},
+        target_test=domains["target_test"].without_labels(),
+    )
+    score = result["models"]["adapted"]
+    assert score["source_test_accuracy"] > 0.7 and score["target_test_accuracy"] is None
+    assert not {"confusion", "per_class"} & set(result["figures"])
+    assert "tsne" in result["figures"]
+    to_target, to_source = (result["translations"][d] for d in module.DIRECTIONS)
+    assert to_target["read_correctly"] > 0.7 and to_target["read_correctly_real"] is None
+    assert to_source["read_correctly"] is None
 
 
 @pytest.mark.parametrize("history", [None, [], HISTORY[:1], [{"seconds": 1.0}] * 3])
@@ -169,12 +292,10 @@ def test_seeds_have_figures_of_their_own(run, models):
 def test_inputs_that_cannot_be_evaluated(run, models, domains):
     with pytest.raises(InputError, match="No model"):
         run({})
-    with pytest.raises(InputError, match="target test examples have no labels"):
-        run(models, target_test=domains["target_test"].without_labels())
     with pytest.raises(InputError, match="3 class names"):
         run(models, class_names=["a", "b", "c"])
     empty = Examples(np.zeros((0, 8, 8, 1), "uint8"), np.zeros(0, "int64"))
-    with pytest.raises(InputError, match="no labels"):
+    with pytest.raises(InputError, match="no source test examples"):
         run(models, source_test=empty)
 
 
@@ -210,6 +331,18 @@ def test_combine_keeps_the_contract():
         },
         "command": "python train.py",
     }
+
+
+def test_combine_keeps_weights_and_existing_directions():
+    names = {"method": "m", "source": "s", "target": "t"}
+    seeds = [per_seed(0, adapted=0.9, sum=0.9), per_seed(1, adapted=0.8, sum=0.8)]
+    for seed, weight in zip(seeds, (0.7, 0.6), strict=True):
+        seed["models"]["sum"]["weight"] = weight
+        del seed["translations"]["target_to_source"]
+    combined = combine(seeds, **names, seconds=[1.0, 1.0])
+    assert combined["sum"]["weight"] == [0.7, 0.6]
+    assert combined["sum"]["target_test_accuracy"] == combined["adapted"]["target_test_accuracy"]
+    assert combined["translations_read_correctly"] == {"source_to_target": [0.5, 0.6]}
 
 
 def test_combine_refuses_what_does_not_fit():

@@ -45,6 +45,18 @@ def test_tsne_maps(tmp_path):
     looks_drawn(figures.tsne_maps(maps, *labels, OFFICE, path=tmp_path / "tsne.png"))
 
 
+@pytest.mark.parametrize("labels", [(np.arange(30) % 3, None), (None, None)])
+def test_tsne_maps_of_unlabelled_domains_tell_them_by_colour(labels, tmp_path):
+    maps = {"a": (rng.normal(size=(30, 2)), rng.normal(size=(20, 2)))}
+    names = DIGITS if labels[0] is not None else ()
+    drawn = pixels(figures.tsne_maps(maps, *labels, names, path=tmp_path / "tsne.png"))
+    blue, red = (
+        [int(colour[i : i + 2], 16) for i in (1, 3, 5)] for colour in ("#2f6fb0", "#cc6677")
+    )
+    assert np.abs(drawn.astype(int) - red).sum(axis=-1).min() < 60
+    assert (np.abs(drawn.astype(int) - blue).sum(axis=-1).min() < 60) == (labels[0] is None)
+
+
 @pytest.mark.parametrize("channels", [1, 3])
 def test_image_grid_shows_the_images(channels, tmp_path):
     """An image that is all bright next to one that is all dark, whatever its own range."""
@@ -58,6 +70,39 @@ def test_image_grid_shows_the_images(channels, tmp_path):
     assert 2 * 100**2 < black.sum() < 2 * 120**2
     red = (drawn[..., 0] > 150) & (drawn[..., 1] < 100)
     assert red.sum() > 20, "the wrong reading should stand out"
+
+
+def test_image_grid_shows_all_rows_at_one_size(tmp_path):
+    """Black rows of different sizes and channels cover the same area."""
+    shapes = [(28, 28, 1), (16, 16, 1), (40, 40, 3)]
+    rows = {str(shape): np.zeros((2, *shape), "uint8") for shape in shapes}
+    drawn = pixels(figures.image_grid(rows, ["", ""], "a → b", path=tmp_path / "grid.png"))
+    black = (drawn == 0).all(axis=-1)
+    across = np.flatnonzero(black.sum(axis=1) > 150)
+    heights = [len(part) for part in np.split(across, np.flatnonzero(np.diff(across) > 1) + 1)]
+    assert len(heights) == 3 and max(heights) - min(heights) <= 1
+    widths = black[across].sum(axis=1)
+    assert widths.max() - widths.min() <= 4
+
+
+def test_the_balance_of_players_and_the_collapse_are_marked(tmp_path):
+    names = ("d_source_accuracy", "d_target_accuracy", "d_source", "diversity", "accuracy")
+    assert [figures.panel_of(name) for name in names] == [
+        figures.DISCRIMINATORS, figures.DISCRIMINATORS, "d_source", figures.DIVERSITY, "accuracy",
+    ]  # fmt: skip
+
+    def colours(**values):
+        history = [values, values]
+        drawn = pixels(figures.training_curves(history, path=tmp_path / "curves.png")).astype(int)
+        green = (drawn[..., 1] > drawn[..., 0] + 8) & (drawn[..., 1] > drawn[..., 2] + 5)
+        red = drawn[..., 0] > drawn[..., 1] + 60
+        return green.sum(), red.sum()
+
+    green, red = colours(d_source_accuracy=0.7)
+    assert green > 5000 and red < 100
+    green, red = colours(diversity=0.9)
+    assert green < 100 and red > 300
+    assert colours(accuracy=0.7) == (0, 0)
 
 
 def test_training_curves_with_gaps_and_divergence(tmp_path):

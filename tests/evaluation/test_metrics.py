@@ -84,6 +84,7 @@ def test_diversity_is_the_deviation_within_a_class():
     images[0], images[1] = 1.0, -1.0  # Class 0 varies with variance 1, class 1 not at all.
     assert metrics.diversity(images, np.array([0, 0, 1, 1])) == pytest.approx(np.sqrt(0.5))
     assert metrics.diversity(images[2:], np.array([0, 1])) == 0.0
+    assert metrics.diversity(images[:2]) == 1.0, "without labels all are of one class"
 
 
 def test_nearest_neighbours_agree_with_all_distances():

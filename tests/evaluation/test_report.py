@@ -76,7 +76,7 @@ def test_the_page_is_self_contained(results):
     reader = Reader(page)
     assert not {tag for tag, _ in reader.tags} & {"script", "link", "iframe", "object"}
     sources = [attributes["src"] for tag, attributes in reader.tags if "src" in attributes]
-    assert len(sources) == len(results[0]["figures"]) == 8
+    assert len(sources) == len(results[0]["figures"]) == 9
     for source in sources:
         kind, data = source.split(",")
         assert kind == "data:image/png;base64"
@@ -142,3 +142,78 @@ def test_metrics_json_is_enough_to_write_the_page(results):
 def test_a_missing_figure_is_named(results, tmp_path):
     with pytest.raises(InputError, match=r"figures/.*not there"):
         report((results[0], tmp_path))
+
+
+def test_an_adapted_model_with_two_names_has_one_row(models, fake, domains, class_names, tmp_path):
+    both = fake(can_translate=True)
+    both.weight = 0.7
+    two_step = {"on_translated_source": fake(), "reads_translated_target": fake(), "sum": both}
+    seed = evaluate(
+        {"source_only": models["source_only"], **two_step, "adapted": both},
+        **domains, class_names=class_names, out_dir=tmp_path, seed=0,
+    )  # fmt: skip
+    text = Reader(report((seed, tmp_path))).all_text()
+    # In the tables of accuracies and of classes.
+    assert text.count("Adapted: weighted sum") == 2 and "Weighted sum" not in text
+    assert text.count("Trained on translations") == 2 and text.count("Reads translations") == 2
+    assert "70.0 % the one trained on translations" in text
+
+
+def test_what_is_marked_in_the_curves_is_explained(models, domains, class_names, tmp_path):
+    history = [{"d_source_accuracy": 0.7, "diversity": 0.8}] * 2
+    texts = [
+        Reader(report((seed, tmp_path))).all_text()
+        for seed in (
+            evaluate(
+                {"source_only": models["source_only"]},
+                **domains, class_names=class_names, out_dir=tmp_path, seed=0, history=given,
+            )
+            for given in (history, [{"loss": 1.0}] * 2)
+        )
+    ]  # fmt: skip
+    assert "60–80 %" in texts[0] and "Diversity is" in texts[0]
+    assert "60–80 %" not in texts[1] and "Diversity is" not in texts[1]
+
+
+def test_one_direction_is_told_as_one(models, fake, domains, class_names, tmp_path):
+    adapted = fake(can_translate=True, directions=("source_to_target",), rebuilds=False)
+    seed = evaluate(
+        models | {"adapted": adapted},
+        **domains, class_names=class_names, out_dir=tmp_path, seed=0,
+    )  # fmt: skip
+    text = Reader(report((seed, tmp_path))).all_text()
+    assert "source → target" in text and "target → source" not in text
+    assert "translated back" not in text and "encoded and decoded" not in text
+
+
+@pytest.fixture
+def unlabelled(domains):
+    return {name: examples.without_labels() for name, examples in domains.items()}
+
+
+def test_a_translator_alone_has_its_page(fake, unlabelled, tmp_path):
+    translator = fake(can_translate=True)
+    translator.can_classify = False
+    seed = evaluate(
+        {"translator": translator}, **unlabelled, class_names=(), out_dir=tmp_path, seed=0,
+        history=[{"loss": 1.0}, {"loss": 0.5}],
+    )  # fmt: skip
+    reader = Reader(report((seed, tmp_path), source="faces", target="emoji"))
+    text = reader.all_text()
+    assert "diversity of all images" in text and "within a class" not in text
+    assert "Images" in text and "Training" in text
+    for absent in ("Accuracy", "Reads", "Class by class", "Features", "Adapted", "classes"):
+        assert absent not in text
+    assert sum(tag == "img" for tag, _ in reader.tags) == 6
+
+
+def test_an_unlabelled_target_has_a_dash(models, domains, unlabelled, class_names, tmp_path):
+    given = domains | {"target_test": unlabelled["target_test"]}
+    seed = evaluate(
+        {name: models[name] for name in ("source_only", "adapted")},
+        **given, class_names=class_names, out_dir=tmp_path, seed=0,
+    )  # fmt: skip
+    page = report((seed, tmp_path))
+    text = Reader(page).all_text()
+    assert "<td>–</td>" in page and "Class by class" not in text
+    assert "<h1>source → target</h1>" in page and "Without adaptation" not in text

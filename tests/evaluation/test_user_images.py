@@ -6,14 +6,17 @@ from PIL import Image
 
 from keras_i2i.errors import InputError
 from keras_i2i.evaluation import user_images
-from keras_i2i.evaluation.user_images import find_images, open_image, read_images
+from keras_i2i.evaluation.user_images import find_images, read_images
 
 
 class Brightness:
     """Class 1 is bright, class 0 dark; translation inverts."""
 
-    image_shape = (16, 16, 1)
-    can_translate = True
+    can_classify = True
+    directions = ("source_to_target", "target_to_source")
+
+    def image_shape_of(self, domain):
+        return (16, 16, 1)
 
     def classify(self, images, domain):
         assert domain == "target"
@@ -61,7 +64,7 @@ def test_a_folder_of_images(tmp_path):
 
 def test_a_classifier_writes_the_table_only(tmp_path):
     model = Brightness()
-    model.can_translate = False
+    model.directions = ()
     read_images(save(tmp_path / "a.png"), model, NAMES, tmp_path / "out")
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["predictions.csv"]
 
@@ -118,61 +121,44 @@ def test_bad_files_are_all_named_and_nothing_is_written(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("limit", [150, 50])
-def test_decompression_bombs_are_refused(limit, tmp_path, monkeypatch):
-    """200 pixels: below twice the limit Pillow only warns, above it raises."""
-    path = save(tmp_path / "bomb.png")
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
-    with pytest.raises(InputError, match=f"more than {limit} pixels"):
-        open_image(path)
+class OneWay(Brightness):
+    """Translates small gray source images to larger coloured target images, and not back."""
+
+    directions = ("source_to_target",)
+
+    def image_shape_of(self, domain):
+        return (16, 16, 1) if domain == "source" else (32, 32, 3)
+
+    def classify(self, images, domain):
+        assert images.shape[1:] == (32, 32, 3)
+        return super().classify(images, domain)
+
+    def translate(self, images, direction):
+        assert direction == "source_to_target" and images.shape[1:] == (16, 16, 1)
+        return np.ones((len(images), 32, 32, 3), "float32")
 
 
-@pytest.mark.parametrize(
-    ("mode", "value", "expected"),
-    [
-        ("1", 1, (255, 255, 255)),
-        ("L", 100, (100, 100, 100)),
-        ("LA", (0, 0), (255, 255, 255)),
-        ("P", 0, (0, 0, 0)),
-        ("RGB", (10, 20, 30), (10, 20, 30)),
-        ("RGBA", (0, 0, 0, 255), (0, 0, 0)),
-        ("RGBA", (255, 0, 0, 0), (255, 255, 255)),
-        ("I;16", 65535, (255, 255, 255)),
-        ("I;16", 257 * 80, (80, 80, 80)),
-    ],
-)
-def test_modes_of_png(mode, value, expected, tmp_path):
-    image = open_image(save(tmp_path / "a.png", value, mode=mode))
-    assert image.mode == "RGB" and image.size == (20, 10)
-    assert image.getpixel((3, 3)) == expected
+def test_each_domain_has_its_shape_and_only_known_ways_are_shown(tmp_path):
+    table = rows(read_images(save(tmp_path / "a.png", 0), OneWay(), NAMES, tmp_path / "out"))
+    assert table[0]["predicted"] == "dark"
+    (written,) = (tmp_path / "out" / "translations").iterdir()
+    panel = np.asarray(Image.open(written))
+    assert panel.shape == (128, 2 * 128 + 4, 3)
+    assert (panel[64, [64, 196]] == [[0] * 3, [255] * 3]).all()
 
 
-@pytest.mark.parametrize(
-    ("mode", "value", "expected"),
-    [("F", 0.5, 128), ("F", 100.0, 100), ("I", 257 * 9, 9), ("CMYK", (0, 0, 0, 255), 0)],
-)
-def test_modes_of_tiff(mode, value, expected, tmp_path):
-    image = open_image(save(tmp_path / "a.tif", value, mode=mode))
-    assert image.getpixel((0, 0)) == (expected,) * 3
+def test_each_direction_is_shown_with_what_it_was_made_from(tmp_path):
+    model = OneWay()
+    model.directions = Brightness.directions
+    model.translate = lambda images, direction: -images
+    read_images(save(tmp_path / "a.png"), model, NAMES, tmp_path / "out")
+    (written,) = (tmp_path / "out" / "translations").iterdir()
+    assert np.asarray(Image.open(written)).shape == (128, 4 * 128 + 3 * 4, 3)
 
 
-def test_a_palette_with_a_transparent_entry(tmp_path):
-    image = Image.new("P", (2, 1))
-    image.putpalette([0, 0, 0, 200, 0, 0])
-    image.putpixel((1, 0), 1)
-    image.save(tmp_path / "a.png", transparency=0)
-    read = open_image(tmp_path / "a.png")
-    assert [read.getpixel((x, 0)) for x in (0, 1)] == [(255, 255, 255), (200, 0, 0)]
-
-
-def test_photographs_are_upright(tmp_path):
-    exif = Image.Exif()
-    exif[0x0112] = 6  # Rotate by 90° clockwise to see it upright.
-    path = save(tmp_path / "a.jpg", size=(20, 10), exif=exif)
-    assert open_image(path).size == (10, 20)
-
-
-def test_of_an_animation_the_first_frame(tmp_path):
-    frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
-    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
-    assert open_image(tmp_path / "a.gif").getpixel((0, 0)) == (255, 0, 0)
+def test_without_a_classifier_files_are_only_translated(tmp_path):
+    model = OneWay()
+    model.can_classify = False
+    table = rows(read_images(save(tmp_path / "a.png"), model, (), tmp_path / "out"))
+    assert table == [{"file": str(tmp_path / "a.png")}]
+    assert len(list((tmp_path / "out" / "translations").iterdir())) == 1

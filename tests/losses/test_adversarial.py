@@ -6,6 +6,7 @@ import pytest
 
 from keras_i2i import losses
 from keras_i2i.errors import InputError
+from keras_i2i.losses.adversarial import LogitObjective, Minimax
 
 # Two images, a score map of two patches each.
 REAL = np.array([[0.5, 2.0], [-1.0, 3.0]], "float32")
@@ -42,7 +43,15 @@ GOLDEN = {
         sigmoid(FAKE) / 2,
         (sigmoid(FAKE) - 1) / 2,
     ),
+    "minimax": (
+        -np.log(sigmoid(REAL)).mean(1) - np.log(1 - sigmoid(FAKE)).mean(1),
+        np.log(1 - sigmoid(FAKE)).mean(1),
+        (sigmoid(REAL) - 1) / 2,
+        sigmoid(FAKE) / 2,
+        -sigmoid(FAKE) / 2,
+    ),
 }
+LOGIT_OBJECTIVES = ("non_saturating", "minimax")
 
 
 def test_every_objective_has_golden_values():
@@ -98,10 +107,28 @@ def test_half_precision_scores_are_not_averaged_in_half_precision():
 def test_a_discriminator_that_knows_nothing_pays_what_the_docstring_says():
     half, zero = np.full((2, 3), 0.5), np.zeros((2, 3))
     np.testing.assert_allclose(losses.LeastSquares().discriminator(half, half), 0.5)
-    np.testing.assert_allclose(
-        losses.NonSaturating().discriminator(zero, zero), 2 * np.log(2), rtol=1e-6
-    )
+    for name in LOGIT_OBJECTIVES:
+        np.testing.assert_allclose(
+            losses.get_objective(name).discriminator(zero, zero), 2 * np.log(2), rtol=1e-6
+        )
     np.testing.assert_allclose(losses.Wasserstein().discriminator(zero, zero), 0)
+
+
+@pytest.mark.parametrize(
+    ("name", "boundary"),
+    [("least_squares", 0.5), ("wasserstein", 0.0), ("non_saturating", 0.0), ("minimax", 0.0)],
+)
+def test_a_discriminator_that_knows_nothing_stays_at_the_boundary(name, boundary, gradients):
+    """Scores that are the same for real and fake are pulled there, from either side."""
+    objective = losses.get_objective(name)
+    assert objective.boundary == boundary
+
+    def pull(score):
+        return gradients(lambda s: objective.discriminator(s, s), np.full((1, 2), score))[0]
+
+    np.testing.assert_allclose(pull(boundary), 0, atol=1e-6)
+    if name != "wasserstein":  # to which only the difference matters
+        assert (pull(boundary + 0.1) > 0).all() and (pull(boundary - 0.1) < 0).all()
 
 
 def test_non_saturating_survives_extreme_logits(gradients):
@@ -116,6 +143,29 @@ def test_non_saturating_survives_extreme_logits(gradients):
     np.testing.assert_allclose(fake, [[1], [0]])
 
 
+def test_minimax_survives_extreme_logits(gradients):
+    extreme = np.array([[-1e4], [1e4]], "float32")
+    objective = losses.get_objective("minimax")
+    np.testing.assert_allclose(objective.generator(extreme), [0, -1e4])
+    np.testing.assert_allclose(objective.discriminator(extreme, -extreme), [2e4, 0])
+    # It saturates: the worst fake gets no slope.
+    np.testing.assert_allclose(gradients(objective.generator, extreme)[0], [[0], [-1]])
+
+
+@pytest.mark.parametrize("name", LOGIT_OBJECTIVES)
+def test_negating_logits_swaps_the_labels(name):
+    objective = losses.get_objective(name)
+    assert isinstance(objective, LogitObjective)
+    np.testing.assert_allclose(
+        objective.discriminator(-FAKE, -REAL), objective.discriminator(REAL, FAKE), rtol=1e-6
+    )
+
+
+@pytest.mark.parametrize("name", ["least_squares", "wasserstein"])
+def test_other_scores_are_not_logits(name):
+    assert not isinstance(losses.get_objective(name), LogitObjective)
+
+
 def test_only_wasserstein_asks_for_a_penalty_and_weighs_it(rng):
     real, fake = rng.normal(size=(2, 3, 5)).astype("float32")
     slope = np.array([3.0, 0, 4.0, 0, 0], "float32")[:, None]
@@ -123,7 +173,7 @@ def test_only_wasserstein_asks_for_a_penalty_and_weighs_it(rng):
     def critic(points):
         return points @ slope
 
-    for name in ("least_squares", "non_saturating"):
+    for name in ("least_squares", *LOGIT_OBJECTIVES):
         assert losses.get_objective(name).penalty(critic, real, fake, 0) is None
     assert losses.Wasserstein(0).penalty(critic, real, fake, 0) is None
     # The slope is 5 everywhere: λ · (5 - 1)².
@@ -137,7 +187,7 @@ def test_only_wasserstein_asks_for_a_penalty_and_weighs_it(rng):
 
 @pytest.mark.parametrize(
     "objective",
-    [losses.LeastSquares(), losses.Wasserstein(2.5), losses.NonSaturating()],
+    [losses.LeastSquares(), losses.Wasserstein(2.5), losses.NonSaturating(), Minimax()],
     ids=lambda objective: type(objective).__name__,
 )
 def test_an_objective_survives_serialization(objective):
@@ -155,7 +205,9 @@ def test_get_objective_takes_a_name_or_an_instance():
 
 
 def test_errors_name_what_was_given():
-    with pytest.raises(InputError, match=r"'hinge'.*least_squares, wasserstein, non_saturating"):
+    with pytest.raises(
+        InputError, match=r"'hinge'.*least_squares, wasserstein, non_saturating, minimax"
+    ):
         losses.get_objective("hinge")
     for weight in (-1.0, float("nan")):
         with pytest.raises(InputError, match=f"Received: {weight}"):

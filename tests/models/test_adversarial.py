@@ -6,7 +6,8 @@ import pytest
 import tensorflow as tf
 
 from keras_i2i.errors import InputError
-from keras_i2i.models import I2IAdapt
+from keras_i2i.models import AdversarialModel, I2IAdapt
+from keras_i2i.models.adversarial import checked_weights
 
 from .conftest import TINY, make_batch
 
@@ -271,6 +272,146 @@ def test_early_stopping_stops_and_restores_the_best_epoch(build, snapshot):
     )
     assert history.epoch == [0, 1]
     assert snapshot(model).equal(best[0]) and not best[0].equal(best[1])
+
+
+# What a method logs beside its losses
+
+
+@keras.saving.register_keras_serializable("tests")
+class Toy(AdversarialModel):
+    """One weight against another; measures and random numbers of its own."""
+
+    measures = ("level", "chance")
+
+    def __init__(self, image_shape=(1,), seed=None, drop=0.0, **kwargs):
+        super().__init__(image_shape, seed=seed, **kwargs)
+        self.loss_weights, self.drop = {"a": 2.0, "b": 0.0}, drop
+
+        def network(name):
+            x = images = keras.Input((1,))
+            if drop:
+                x = keras.layers.Dropout(drop)(x)
+            x = keras.layers.Dense(1, use_bias=False, kernel_initializer="ones")(x)
+            return keras.Model(images, x, name=name)
+
+        self.player, self.discriminators = network("player"), {"d": network("opponent")}
+        self.built = True
+
+    def forward(self, batch):
+        return {"out": self.player(batch["source"], training=True)}
+
+    def generator_losses(self, batch, outputs):
+        out = outputs["out"][:, 0]
+        # If it had a gradient, it would be a large one.
+        self.measure("level", 100 * out)
+        return {"a": out}
+
+    def discriminator_losses(self, batch, outputs):
+        scores = self.discriminators["d"](outputs["out"], training=True)[:, 0]
+        noise = keras.random.uniform(keras.ops.shape(scores), seed=self.seed_generator)
+        self.measure("chance", noise)
+        return {"d": scores * noise}
+
+    def get_config(self):
+        config = super().get_config()
+        del config["target_shape"]
+        return {**config, "seed": self._seed, "drop": self.drop}
+
+
+def toy(optimizer=None, run_eagerly=True, **kwargs):
+    model = Toy(**kwargs)
+    model.compile(optimizer or SGD(0.0), SGD(0.1), run_eagerly=run_eagerly)
+    return model
+
+
+@pytest.mark.parametrize("eagerly", [True, False])
+def test_measures_are_logged_as_means_over_an_epochs_images(eagerly):
+    model, x = toy(run_eagerly=eagerly, seed=1), np.arange(5.0, dtype="float32")[:, None]
+    history = model.fit(x, batch_size=2, epochs=2, shuffle=False, verbose=0).history
+    assert history.keys() == {"loss", "a", "d_d", "level", "chance"}
+    assert history["level"] == pytest.approx([200.0, 200.0], rel=1e-6)
+    assert history["a"] == pytest.approx([2.0, 2.0]) and history["loss"] == pytest.approx([4, 4])
+    assert all(0 < value < 1 for value in history["chance"])
+    assert {metric.name for metric in model.metrics} >= {"level", "chance"}
+
+
+def test_a_measure_is_no_loss():
+    model = toy(SGD(0.1))
+    model.train_on_batch(np.ones((4, 1), "float32"))
+    # 1 - 0.1 · 2: the slope of the weighted term alone.
+    assert model.player.get_weights()[0].item() == pytest.approx(0.8)
+
+
+def test_a_measure_must_have_been_announced():
+    with pytest.raises(KeyError):
+        toy().measure("surprise", np.ones(3))
+
+
+def chances(model, n):
+    x = np.ones((3, 1), "float32")
+    logs = []
+    for _ in range(n):
+        model.reset_metrics()
+        logs.append(model.train_on_batch(x, return_dict=True))
+    return [tuple(float(value) for value in log.values()) for log in logs]
+
+
+def test_a_steps_random_numbers_come_from_the_models_seed():
+    one, two, other = (chances(toy(seed=seed), 3) for seed in (5, 5, 6))
+    assert one == two != other
+    assert len(set(one)) == 3
+    assert chances(toy(), 3) != chances(toy(), 3), "without a seed, one is drawn"
+
+
+@pytest.mark.parametrize("drop", [0.0, 0.5], ids=["own", "layers too"])
+def test_random_numbers_go_on_after_a_file(tmp_path, drop):
+    """Also those of a layer inside, whose state Keras does not save by itself."""
+    model = toy(seed=5, drop=drop)
+    chances(model, 2)
+    model.save(tmp_path / "model.keras")
+    model.save_weights(tmp_path / "model.weights.h5")
+    loaded, other = keras.models.load_model(tmp_path / "model.keras"), toy(seed=7, drop=drop)
+    other.load_weights(tmp_path / "model.weights.h5")
+    expected = chances(model, 4)
+    assert chances(loaded, 4) == expected
+    assert chances(other, 4) == expected
+
+
+# Weights of terms
+
+
+TERMS = ("one", "two", "three")
+DEFAULT = {"one": 1, "two": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (None, {"one": 1.0, "two": 0.5, "three": 0.0}),
+        ({"three": 2}, {"one": 0.0, "two": 0.0, "three": 2.0}),
+        ({"three": 0, "one": 1e-9}, {"one": 1e-9, "two": 0.0, "three": 0.0}),
+    ],
+)
+def test_every_term_gets_its_weight_in_the_methods_order(given, expected):
+    weights = checked_weights(given, TERMS, DEFAULT)
+    assert weights == expected and tuple(weights) == TERMS
+    assert all(type(weight) is float for weight in weights.values())
+    assert weights is not given and DEFAULT == {"one": 1, "two": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"four": 1, "five": 1}, r"\['five', 'four'\]\. Known are: one, two, three\."),
+        ({"one": 1, "two": -0.1}, r"≥ 0.*'two': -0.1"),
+        ({"one": float("nan")}, "≥ 0.*nan"),
+        ({}, r"one of them positive. Received: \{\}"),
+        ({"one": 0, "two": 0.0}, "one of them positive"),
+    ],
+)
+def test_a_wrong_weight_is_named(given, message):
+    with pytest.raises(InputError, match=message):
+        checked_weights(given, TERMS, DEFAULT)
 
 
 # Several replicas

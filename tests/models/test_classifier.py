@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_i2i.models import Classifier
+from keras_i2i.models import Classifier, CycleGAN
 
 from .conftest import SHAPE
 
@@ -78,3 +78,87 @@ def test_training_continues_after_a_file_as_if_nothing_had_happened(classifier, 
     for model in (classifier, loaded):
         model.fit(*separable(16, 3), batch_size=8, shuffle=False, verbose=0)
     assert snapshot(loaded).equal(snapshot(classifier))
+
+
+# On translations, on the fly
+
+
+@pytest.fixture(scope="module")
+def translator():
+    keras.utils.set_random_seed(3)
+    return CycleGAN(SHAPE, generator_width=0.05, discriminator_width=0.05)
+
+
+@pytest.fixture
+def twins():
+    """Two classifiers with the same weights."""
+    models = []
+    for _ in range(2):
+        keras.utils.set_random_seed(2)
+        models.append(Classifier(**KWARGS))
+        models[-1].compile(keras.optimizers.SGD(0.3))
+    return models
+
+
+def test_on_the_fly_is_training_on_images_translated_before(translator, twins, snapshot):
+    on_the_fly, before = twins
+    on_the_fly.train_on_translations(translator.mapping("source", "target"))
+    images, labels = separable(8, 0)
+    translated = translator.translate(images, "source_to_target")
+    start = snapshot(before, "trainable_variables")
+    logs = [
+        model.fit(x, labels, batch_size=4, shuffle=False, verbose=0).history
+        for model, x in ((on_the_fly, images), (before, translated))
+    ]
+    assert start.all_changed
+    for one, other in zip(on_the_fly.weights, before.weights, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5, err_msg=one.path)
+    assert logs[0]["loss"] == pytest.approx(logs[1]["loss"], rel=1e-4)
+
+
+def test_the_translator_is_not_trained(translator, twins, snapshot):
+    model = twins[0]
+    ours = [id(v) for v in model.variables]
+    weights = snapshot(translator, "variables")
+    model.train_on_translations(translator.mapping("source", "target"))
+    assert [id(v) for v in model.variables] == ours
+    model.fit(*separable(8, 0), batch_size=4, shuffle=False, verbose=0)
+    assert weights.unchanged
+    assert not {id(v) for v in model.optimizer.variables} & {id(v) for v in translator.variables}
+
+
+def test_only_training_translates(translator, twins):
+    model, plain = twins
+    model.train_on_translations(translator.mapping("source", "target"))
+    images, labels = separable(5, 0)
+    for domain in ("source", "target"):
+        np.testing.assert_array_equal(
+            model.classify(images, domain), plain.classify(images, domain)
+        )
+        np.testing.assert_array_equal(model.embed(images, domain), plain.embed(images, domain))
+    scores = [m.evaluate(images, labels, verbose=0, return_dict=True) for m in (model, plain)]
+    assert scores[0] == scores[1]
+
+
+def test_translations_may_have_another_shape_than_what_is_translated(twins):
+    on_the_fly, before = twins
+    on_the_fly.train_on_translations(lambda x: keras.ops.mean(x, -1, keepdims=True)[:, ::2, ::2])
+    wide = np.random.default_rng(0).uniform(-1, 1, (4, 32, 32, 3)).astype("float32")
+    losses = [
+        model.train_on_batch(x, np.array([0, 1, 0, 1]), return_dict=True)["loss"]
+        for model, x in ((on_the_fly, wide), (before, wide.mean(-1, keepdims=True)[:, ::2, ::2]))
+    ]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
+def test_a_translator_is_not_saved_along(translator, twins, tmp_path, snapshot):
+    model, plain = twins
+    model.train_on_translations(translator.mapping("source", "target"))
+    model.save(tmp_path / "classifier.keras")
+    loaded = keras.models.load_model(tmp_path / "classifier.keras")
+    assert snapshot(loaded).equal(snapshot(plain))
+    assert loaded.get_config() == model.get_config()
+    # From a file it trains on images as they are, until it is told to translate again.
+    for either in (loaded, plain):
+        either.fit(*separable(4, 0), batch_size=4, shuffle=False, verbose=0)
+    assert snapshot(loaded).equal(snapshot(plain))

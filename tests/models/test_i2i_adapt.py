@@ -390,7 +390,9 @@ def test_arguments_are_stronger_than_the_presets():
         ({"loss_weights": {}}, "one of them positive"),
         ({"encoder_sharing": "some"}, "'some'"),
         ({"encoder": "alexnet"}, "'alexnet'"),
-        ({"image_shape": (28, 28, 1)}, r"\(28, 28, 1\)"),
+        ({"image_shape": (28, 28, 1)}, r"multiples of 16.*\(28, 28, 1\).*\(2, 2, 6\)"),
+        ({"image_shape": (16, 20, 1)}, r"multiples of 16.*\(16, 20, 1\)"),
+        ({"image_shape": (8, 16, 1)}, r"16x16.*\(8, 16, 1\)"),
         ({"encoder_width": 0}, "width=0"),
         ({"identity_of": ("sauce",)}, "sauce"),
         ({"identity_of": "target"}, "target"),
@@ -401,6 +403,42 @@ def test_arguments_are_stronger_than_the_presets():
 def test_a_wrong_argument_is_named(kwargs, message):
     with pytest.raises(InputError, match=message):
         I2IAdapt(**{**TINY, **kwargs})
+
+
+def encoder_of_stride(stride):
+    images = keras.Input(TINY["image_shape"])
+    return keras.Model(images, keras.layers.Conv2D(5, stride, stride)(images), name="own")
+
+
+@pytest.mark.parametrize("stride", [4, 8])
+def test_an_encoder_that_the_decoders_cannot_undo_is_named(stride):
+    side = 16 // stride
+    with pytest.raises(
+        InputError,
+        match=rf"a sixteenth of both.*images \(16, 16, 1\) with features \({side}, {side}, 5\)",
+    ):
+        I2IAdapt(**TINY, encoder=encoder_of_stride(stride))
+    with pytest.raises(InputError, match="a sixteenth"):
+        I2IAdapt(**{**TINY, "encoder": "generate_to_adapt", "image_shape": (32, 32, 1)})
+
+
+@pytest.mark.parametrize("preset", ["fcns_in_the_wild", "adda"])
+@pytest.mark.parametrize(
+    "kwargs",
+    [
+        {"encoder": lambda: encoder_of_stride(8)},
+        {"image_shape": (20, 18, 1)},
+        {"image_shape": (20, 18, 1), "encoder": "generate_to_adapt"},
+    ],
+    ids=["stride 8", "20x18", "20x18, generate_to_adapt"],
+)
+def test_without_decoders_any_size_and_stride_will_do(build, train, preset, kwargs):
+    model = build(preset, **kwargs)
+    rng = np.random.default_rng(0)
+    x, y = rng.uniform(-1, 1, (2, 3, *model.image_shape)).astype("float32")
+    logs = train(model, [({"source": x, "target": y}, np.arange(3))])
+    assert all(np.isfinite(value) for value in logs.values())
+    assert model.classify(y).shape == (3, 3)
 
 
 def test_an_unknown_preset_is_named():

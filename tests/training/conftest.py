@@ -22,6 +22,7 @@ TINY = {
     "classifier_steps": 4,
     "encoder_width": 0.1,
     "decoder_width": 0.02,
+    "generator_width": 0.02,
     "discriminator_width": 0.02,
 }
 
@@ -51,6 +52,8 @@ def small_data(target_labels=lambda labels: labels):
         patch.setitem(data.DOMAINS, target.name, target)
         patch.setattr(train_module, "_CURVE_IMAGES", 10)
         patch.setattr(train_module, "_GRID_IMAGES", 3)
+        patch.setattr(train_module, "_DIVERSITY_IMAGES", 20)
+        patch.setattr(train_module, "_WEIGHT_IMAGES", 50)
         yield
 
 

@@ -11,6 +11,7 @@ import tensorflow as tf
 from tensorboard.compat.proto.event_pb2 import Event
 
 from keras_i2i import data
+from keras_i2i.evaluation.metrics import COLLAPSED_DIVERSITY
 from keras_i2i.training import callbacks
 
 
@@ -113,11 +114,13 @@ class TestCheckpoint:
 
 @pytest.fixture
 def small_classifier(make_experiment):
-    return make_experiment().build_classifier()
+    return make_experiment().build_classifier("source")
 
 
 class FakeModel:
     """Reads every image as class 1; the domain is remembered."""
+
+    directions = ("source_to_target", "target_to_source")
 
     def __init__(self, step=0):
         self.optimizer = types.SimpleNamespace(iterations=keras.Variable(step, dtype="int64"))
@@ -200,28 +203,148 @@ class TestHistory:
         assert json.loads(path.read_text()) == [{"step": 0, "seconds": 0.0, "loss": 1.0}]
 
 
+class FakeTransfer:
+    """From 16x16 in color to 8x8 in gray, and not back."""
+
+    directions = ("source_to_target",)
+
+    def translate(self, images, direction):
+        assert direction == "source_to_target"
+        return np.asarray(data.preprocess(data.to_uint8(-images), (8, 8, 1)))
+
+
+def drawn_grids(folder, model, source, target):
+    """What `ImageGrid` shows of epoch 6: direction → image."""
+    grid = callbacks.ImageGrid(folder, source, target)
+    grid.set_model(model)
+    grid.on_epoch_end(6)
+    grid.on_train_end()
+    (file,) = folder.iterdir()
+    events = [Event.FromString(r.numpy()) for r in tf.data.TFRecordDataset(str(file))]
+    shown = {}
+    for event in events:
+        for value in event.summary.value:
+            assert event.step == 6
+            width, height, png = value.tensor.string_val
+            image = tf.io.decode_png(png).numpy()
+            assert image.shape[:2] == (int(height), int(width))
+            assert value.tag not in shown
+            shown[value.tag] = image
+    return shown
+
+
+def assert_rows(shown, *rows):
+    """That a grid shows these images, uint8, row by row."""
+    for row, images in enumerate(rows):
+        side = images.shape[1]
+        assert shown.shape == (len(rows) * side, len(images) * side, images.shape[3])
+        for column, image in enumerate(images):
+            place = shown[row * side : (row + 1) * side, column * side : (column + 1) * side]
+            np.testing.assert_array_equal(place, image)
+
+
 class TestImageGrid:
     @pytest.mark.parametrize("channels", [1, 3])
-    def test_rows_are_source_translated_target_translated(self, tmp_path, channels):
+    def test_of_each_direction_rows_are_given_and_translated(self, tmp_path, channels):
         source, target = np.random.default_rng(0).uniform(-1, 1, (2, 3, 16, 16, channels))
-        grid = callbacks.ImageGrid(tmp_path, source, target)
-        grid.set_model(FakeModel())
-        grid.on_epoch_end(6)
-        grid.on_train_end()
+        shown = drawn_grids(tmp_path, FakeModel(), source, target)
+        assert set(shown) == {"source_to_target", "target_to_source"}
+        assert_rows(shown["source_to_target"], *map(data.to_uint8, (source, source / 2)))
+        assert_rows(shown["target_to_source"], *map(data.to_uint8, (target, -target)))
 
-        (file,) = tmp_path.iterdir()
-        events = [Event.FromString(r.numpy()) for r in tf.data.TFRecordDataset(str(file))]
-        (event,) = (event for event in events if event.summary.value)
-        (value,) = event.summary.value
-        assert event.step == 6
-        assert value.tag == "translations"
-        width, height, png = value.tensor.string_val
-        assert (int(width), int(height)) == (3 * 16, 4 * 16)
-        shown = tf.io.decode_png(png).numpy()
-        for row, images in enumerate([source, source / 2, target, -target]):
-            for column, image in enumerate(data.to_uint8(images)):
-                place = shown[row * 16 : row * 16 + 16, column * 16 : column * 16 + 16]
-                np.testing.assert_array_equal(place, image)
+    def test_of_another_shape_the_given_are_brought_to_that_of_translations(self, tmp_path):
+        rng = np.random.default_rng(0)
+        source, target = (rng.uniform(-1, 1, (3, *s)) for s in ((16, 16, 3), (8, 8, 1)))
+        shown = drawn_grids(tmp_path, FakeTransfer(), source, target)
+        assert set(shown) == {"source_to_target"}
+        given = data.to_uint8(data.preprocess(data.to_uint8(source), (8, 8, 1)))
+        translated = FakeTransfer().translate(source, "source_to_target")
+        assert_rows(shown["source_to_target"], np.asarray(given), data.to_uint8(translated))
+
+
+class FakeTranslator:
+    """Shrinks contrasts by a factor for each direction; `shrink` may be changed."""
+
+    def __init__(self, **shrink):
+        self.shrink = shrink
+
+    @property
+    def directions(self):
+        return tuple(self.shrink)
+
+    def translate(self, images, direction):
+        return images * self.shrink[direction]
+
+
+class TestDiversity:
+    @pytest.fixture
+    def images(self):
+        return np.random.default_rng(0).uniform(-1, 1, (2, 20, 16, 16, 1)).astype("float32")
+
+    @staticmethod
+    def run(callback, model, shares):
+        """An epoch with each of these shares; after each the number of warnings so far."""
+        callback.set_model(model)
+        lines, counts = [], []
+        callback.log = lines.append
+        for epoch, share in enumerate(shares):
+            model.shrink = dict.fromkeys(model.shrink, share)
+            callback.on_epoch_end(epoch, {})
+            counts.append(len(lines))
+        return lines, counts
+
+    def test_a_collapse_is_told_once_and_again_after_recovery(self, images):
+        low = COLLAPSED_DIVERSITY / 2
+        lines, counts = self.run(
+            callbacks.Diversity(*images),
+            FakeTranslator(source_to_target=1.0),
+            [1.0, low, 1.0, low, low, low, low, 1.0, low, low, low],
+        )
+        assert counts == [0, 0, 0, 0, 1, 1, 1, 1, 1, 2, 2]
+        share = f"{low:.0%}"
+        for line in lines:
+            assert line.startswith("warning: translations source to target differ from each other")
+            assert f"only {share} as much as real images do" in line
+
+    def test_of_a_healthy_translator_nothing_is_said(self, images):
+        model = FakeTranslator(source_to_target=1.0, target_to_source=1.0)
+        assert self.run(callbacks.Diversity(*images), model, [1.0, 0.9, 0.8])[0] == []
+
+    def test_the_worse_direction_is_logged_and_named(self, images):
+        low = COLLAPSED_DIVERSITY / 2
+        lines = []
+        callback = callbacks.Diversity(*images, lines.append)
+        callback.set_model(FakeTranslator(source_to_target=1.0, target_to_source=low))
+        for epoch in range(2):
+            logs = {"loss": 1.0}
+            callback.on_epoch_end(epoch, logs)
+            assert logs == {"loss": 1.0, "diversity": pytest.approx(low, rel=0.05)}
+        (line,) = lines
+        assert "translations target to source" in line
+
+    def test_a_diverged_translator_counts_as_collapsed(self, images):
+        lines = []
+        callback = callbacks.Diversity(*images, lines.append)
+        callback.set_model(FakeTranslator(source_to_target=np.nan))
+        for epoch in range(2):
+            logs = {}
+            callback.on_epoch_end(epoch, logs)
+            assert logs == {"diversity": 0.0}
+        assert len(lines) == 1
+
+    def test_the_history_has_it(self, tmp_path, images, clock):
+        model = FakeTranslator(source_to_target=0.5)
+        model.optimizer = types.SimpleNamespace(iterations=keras.Variable(3, dtype="int64"))
+        history = callbacks.History(tmp_path / "history.json", 0, {})
+        logs = {}
+        for callback in (callbacks.Diversity(*images), history):
+            callback.set_model(model)
+            callback.on_train_begin()
+        for callback in (callbacks.Diversity(*images), history):
+            callback.set_model(model)
+            callback.on_epoch_end(0, logs)
+        (entry,) = json.loads(history.path.read_text())
+        assert entry["diversity"] == pytest.approx(0.5, rel=0.05)
 
 
 class Terminal(io.StringIO):
@@ -276,6 +399,21 @@ class TestProgress:
     def test_hours_are_shown_as_hours(self, clock):
         text = run_progress(io.StringIO(), clock, seconds=2400)
         assert "] 3/6  2:00:00 left" in text
+
+    def test_work_that_is_no_training_has_the_same_line(self, clock):
+        stream = io.StringIO()
+        show = callbacks.progress_line("translated_copy, seed 0", stream)
+        for done in (100, 200, 250):
+            clock.now += 10
+            show(done, 250)
+        assert stream.getvalue() == (
+            "translated_copy, seed 0 [########################] 250/250  0:00 left  \n"
+        )
+        stream = Terminal()
+        show = callbacks.progress_line("translated_copy, seed 0", stream)
+        show(100, 250)
+        show(250, 250)
+        assert stream.getvalue().count("\r") == 1
 
     def test_the_stream_is_standard_output_unless_given(self, capsys, clock):
         progress = callbacks.Progress("source_only", 1, 1)

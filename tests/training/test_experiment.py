@@ -5,10 +5,15 @@ import dataclasses
 import keras
 import numpy as np
 import pytest
+from PIL import Image
 
+from keras_i2i import models, networks
 from keras_i2i.errors import InputError
 from keras_i2i.models import PRESETS, TERMS
 from keras_i2i.training.experiment import Experiment
+from keras_i2i.training.methods import ADAPTATIONS, BASELINES, METHODS
+from keras_i2i.training.schedules import ConstantThenLinear
+from keras_i2i.training.train import steps_of
 
 from .conftest import TINY
 
@@ -16,19 +21,30 @@ BAD = [
     ({"source": "mnits"}, "--source: Got domain 'mnits'", "Did you mean mnist?"),
     ({"target": "upsp"}, "--target: Got domain 'upsp'", "Did you mean usps?"),
     ({"target": ""}, "--target: Got domain ''; expected one of printed_digits, handwritten_digits"),
-    ({"method": "i2i"}, "--method must be one of i2i_adapt, source_only, target_only", "'i2i'"),
-    ({"preset": "dann"}, "--preset must be one of i2i_adapt, fcns_in_the_wild, adda", "'dann'"),
-    ({"encoder": "resnet"}, "--encoder must be one of lenet, densenet. Received: 'resnet'"),
+    (
+        {"method": "i2i"},
+        "--method must be one of i2i_adapt, cyclegan, dtn, lstnet, source_only",
+        "'i2i'",
+    ),
+    (
+        {"preset": "dann"},
+        "--preset of --method=i2i_adapt must be one of i2i_adapt, fcns_in_the_wild, adda",
+        "or empty. Received: 'dann'",
+    ),
+    ({"encoder": "resnet"}, "--encoder must be one of lenet, densenet, ", "Received: 'resnet'"),
     ({"encoder_sharing": "some"}, "--encoder_sharing must be one of all, ", "Received: 'some'"),
     ({"feature_objective": "gan"}, "--feature_objective must be one of ", "Received: 'gan'"),
     ({"image_objective": "gan"}, "--image_objective must be one of ", "Received: 'gan'"),
     ({"pixel_loss": "l3"}, "--pixel_loss must be one of ", "Received: 'l3'"),
-    ({"schedule": "step"}, "--schedule must be one of constant, cosine. Received: 'step'"),
+    ({"schedule": "step"}, "--schedule must be one of constant, cosine, linear. Received: 'step'"),
     ({"run_dir": ""}, "--run_dir is missing: name a folder for the run, like runs/first."),
     ({"seeds": [1, 1]}, "--seeds must be different numbers ≥ 0. Received: [1, 1]"),
     ({"seeds": [0, -1]}, "--seeds must be different numbers ≥ 0. Received: [0, -1]"),
     ({"seeds": []}, "--seeds must be different numbers ≥ 0. Received: []"),
-    ({"image_size": 40}, "--image_size must be a multiple of 16. Received: 40"),
+    (
+        {"image_size": 40},
+        "--image_size must be a multiple of 16 with --method=i2i_adapt. Received: 40",
+    ),
     ({"image_size": 0}, "--image_size must be at least 16. Received: 0"),
     ({"channels": 2}, "--channels must be one of 1, 3. Received: 2"),
     ({"batch_size": 1}, "--batch_size must be at least 2. Received: 1"),
@@ -59,6 +75,97 @@ BAD = [
     ({"loss_weights": {"target_task": 1.0}}, "target_task", "--target_labels_per_class"),
     ({"preset": "adda", "encoder_sharing": "all"}, "--encoder_sharing", "adda"),
     ({"preset": "cyclegan", "warm_start": True}, "--warm_start", "cyclegan"),
+    ({"preset": "cyclegan", "adaptation": "joint"}, "--adaptation=joint does not go with"),
+    ({"adaptation": "guess"}, "--adaptation must be one of joint, on_translated_source, reads_tr"),
+    ({"preset": "adda", "adaptation": "sum"}, "--adaptation=sum translates source to target", "--"),
+    (
+        {"preset": "fcns_in_the_wild", "adaptation": "reads_translated_target"},
+        "--adaptation=reads_translated_target translates target to source, for which one of the "
+        "terms translation, cycle must have a weight.",
+    ),
+    ({"encoder": "generate_to_adapt"}, "--encoder of --method=i2i_adapt must be lenet or densenet"),
+    ({"encoder_file": "f.keras"}, "--encoder_file goes with --method=dtn only. Received: --method"),
+    (
+        {"target_channels": 3},
+        "--target_image_size and --target_channels do not go with --method=i2i",
+    ),
+    ({"target_image_size": 8}, "--target_image_size must be at least 16, or 0. Received: 8"),
+    ({"target_channels": 2}, "--target_channels must be one of 0, 1, 3. Received: 2"),
+    ({"dropout": 1.0}, "--dropout must be below 1. Received: 1.0"),
+    ({"pool_size": -1}, "--pool_size must be at least 0. Received: -1"),
+    ({"generator_width": 0.0}, "--generator_width must be above 0. Received: 0.0"),
+    ({"translation_pixels": -1.0}, "--translation_pixels must be at least 0. Received: -1.0"),
+    (
+        {"method": "cyclegan", "preset": "drcn"},
+        "--preset of --method=cyclegan must be one of cyclegan, or empty. Received: 'drcn'",
+    ),
+    (
+        {"method": "dtn", "preset": "cyclegan"},
+        "--preset of --method=dtn must be one of digits, faces, or empty. Received: 'cyclegan'",
+    ),
+    (
+        {"method": "cyclegan", "target_image_size": 32},
+        "--target_image_size and --target_channels do not go with --method=cyclegan, whose domains "
+        "have one shape. Received: (32, 32, 1) beside (16, 16, 1)",
+    ),
+    (
+        {"method": "cyclegan", "image_size": 20},
+        "--image_size must be a multiple of 8 with --method=cyclegan. Received: 20",
+    ),
+    (
+        {"method": "dtn", "target_image_size": 28},
+        "--target_image_size must be a multiple of 8 with --method=dtn. Received: 28",
+    ),
+    (
+        {"method": "lstnet", "image_size": 28, "target_image_size": 20},
+        "--image_size and --target_image_size: LSTNet needs square images",
+        "Received: (28, 28, 1) and (20, 20, 1)",
+    ),
+    (
+        {"method": "cyclegan", "adaptation": "joint"},
+        "--adaptation of --method=cyclegan must be one of sum, on_translated_source, "
+        "reads_translated_target. Received: 'joint'",
+    ),
+    (
+        {"method": "dtn", "adaptation": "sum"},
+        "--adaptation of --method=dtn must be one of on_translated_source. Received: 'sum'",
+    ),
+    (
+        {"method": "cyclegan", "loss_weights": {"task": 1.0}},
+        "--loss_weights: unknown terms task. Known are: translation, cycle, identity",
+    ),
+    (
+        {"method": "dtn", "loss_weights": {"cycle": 1.0}},
+        "--loss_weights: unknown terms cycle. Known are: translation, constancy, identity, total_v",
+    ),
+    (
+        {"method": "lstnet", "loss_weights": {"translation": 1.0}},
+        "--loss_weights: unknown terms translation. Known are: translation_to_source, ",
+    ),
+    (
+        {
+            "method": "lstnet",
+            "loss_weights": {
+                "translation_to_source": 0.0,
+                "cycle_source": 0.0,
+                "cycle_target": 0.0,
+            },
+        },
+        "--adaptation=reads_translated_target translates target to source, for which one of the "
+        "terms translation_to_source, cycle_source, cycle_target must have a weight.",
+    ),
+    (
+        {"method": "lstnet", "image_objective": "wasserstein"},
+        "--image_objective of --method=lstnet must be one of non_saturating, minimax, or empty",
+    ),
+    (
+        {"method": "cyclegan", "target_labels_per_class": 1},
+        "--target_labels_per_class does not go with --method=cyclegan.",
+    ),
+    (
+        {"method": "lstnet", "encoder_file": "f.keras"},
+        "--encoder_file goes with --method=dtn only.",
+    ),
 ]
 
 
@@ -75,10 +182,19 @@ def test_a_bad_field_is_named_with_what_was_given_and_expected(case):
         assert message in str(error.value)
 
 
-def test_all_that_is_wrong_is_listed_at_once_each_on_its_line():
+@pytest.mark.parametrize(
+    ("method", "names"),
+    [
+        ("x", ["--method"]),
+        ("i2i_adapt", ["--image_size", "--loss_weights"]),
+        ("lstnet", ["--loss_weights"]),
+        ("cyclegan", ["--image_size", "--loss_weights"]),
+    ],
+)
+def test_all_that_is_wrong_is_listed_at_once_each_on_its_line(method, names):
     with pytest.raises(InputError) as error:
         Experiment(
-            method="x",
+            method=method,
             source="x",
             target="y",
             seeds=[0, 0],
@@ -89,13 +205,11 @@ def test_all_that_is_wrong_is_listed_at_once_each_on_its_line():
             loss_weights={"x": 1.0},
         )
     lines = str(error.value).splitlines()
-    names = [line.split()[0].rstrip(":") for line in lines]
-    assert sorted(names) == sorted(
-        [
-            "--method", "--source", "--target", "--run_dir", "--seeds", "--image_size",
-            "--batch_size", "--learning_rate", "--steps", "--loss_weights",
-        ]
-    )  # fmt: skip
+    names += [
+        "--source", "--target", "--run_dir", "--seeds", "--batch_size", "--learning_rate",
+        "--steps",
+    ]  # fmt: skip
+    assert sorted(line.split()[0].rstrip(":") for line in lines) == sorted(names)
 
 
 def test_every_good_field_of_the_table_alone_is_accepted(make_experiment):
@@ -103,6 +217,178 @@ def test_every_good_field_of_the_table_alone_is_accepted(make_experiment):
     assert make_experiment().num_classes == 10
     assert make_experiment(steps=1, classifier_steps=2).steps == 1
     assert make_experiment(target_labels_per_class=1, loss_weights={"target_task": 2.0})
+
+
+UNLABELLED = [
+    ({"method": "i2i_adapt"}, "--method=i2i_adapt needs a --source with labels."),
+    ({"method": "source_only"}, "--method=source_only needs labels; image_folder:"),
+    ({"method": "target_only"}, "--method=target_only needs labels; image_folder:"),
+    ({"method": "dtn"}, "--method=dtn needs --encoder_file, because --source=image_folder:"),
+    ({"target_labels_per_class": 1}, "--target_labels_per_class needs labels; image_folder:"),
+]
+
+
+@pytest.fixture
+def unlabelled(tmp_path):
+    """The name of a domain without labels."""
+    for split in ("train", "test"):
+        (tmp_path / split).mkdir()
+        Image.fromarray(np.zeros((20, 20), "uint8")).save(tmp_path / split / "1.png")
+    return f"image_folder:{tmp_path}"
+
+
+@pytest.mark.parametrize("case", UNLABELLED, ids=lambda case: identify(case[0]))
+def test_what_needs_labels_is_refused_without_them(case, unlabelled):
+    fields, message = case
+    with pytest.raises(InputError) as error:
+        Experiment(**{**TINY, "source": unlabelled, "target": unlabelled, **fields})
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize("method", ["cyclegan", "lstnet", "dtn"])
+def test_without_labels_a_translator_can_still_be_trained(method, unlabelled, make_experiment):
+    fields = {"source": unlabelled, "target": unlabelled, "method": method}
+    experiment = make_experiment(**fields, **({"encoder_file": "f"} if method == "dtn" else {}))
+    assert experiment.adapts_by is None
+    assert (experiment.num_classes, experiment.target_has_labels) == (0, False)
+    assert steps_of(experiment) == ["translator"]
+
+
+def test_a_target_without_labels_has_no_ceiling(unlabelled, make_experiment):
+    experiment = make_experiment(target=unlabelled)
+    assert steps_of(experiment) == ["source_only", "adapted"]
+
+
+def test_a_source_that_lacks_what_the_target_has_is_refused(unlabelled):
+    with pytest.raises(InputError, match="need the same classes in the same order"):
+        Experiment(**{**TINY, "source": unlabelled})
+
+
+def test_the_problems_of_a_method_are_all_listed_at_once():
+    with pytest.raises(InputError) as error:
+        Experiment(
+            **{**TINY, "method": "cyclegan", "image_size": 20, "target_channels": 3},
+            adaptation="joint",
+            loss_weights={"task": 1.0},
+            target_labels_per_class=2,
+            encoder_file="f.keras",
+        )
+    assert [line.split()[0].rstrip(":") for line in str(error.value).splitlines()] == [
+        "--image_size", "--target_image_size", "--loss_weights", "--target_labels_per_class",
+        "--adaptation", "--encoder_file",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("fields", "steps"),
+    [
+        ({}, ["source_only", "target_only", "adapted"]),
+        ({"ceiling": False}, ["source_only", "adapted"]),
+        ({"method": "source_only"}, ["source_only"]),
+        (
+            {"method": "cyclegan"},
+            ["source_only", "target_only", "translator", "on_translated_source", "sum"],
+        ),
+        (
+            {"method": "dtn", "translated_copy": True, "ceiling": False},
+            ["source_only", "translator", "translated_copy", "on_translated_source"],
+        ),
+        (
+            {"adaptation": "reads_translated_target", "translated_copy": True, "ceiling": False},
+            ["source_only", "translator"],
+        ),
+        ({"preset": "cyclegan", "ceiling": False}, ["source_only", "translator"]),
+    ],
+)
+def test_a_run_has_the_steps_that_its_adaptation_takes(fields, steps, make_experiment):
+    assert steps_of(make_experiment(**fields)) == steps
+
+
+@pytest.mark.parametrize(
+    ("method", "terms"),
+    [
+        ("i2i_adapt", TERMS),
+        ("cyclegan", models.cyclegan.TERMS),
+        ("dtn", models.domain_transfer_network.TERMS),
+        ("lstnet", models.lstnet.TERMS),
+    ],
+)
+def test_a_method_knows_its_models_terms_and_offers_what_exists(method, terms):
+    known = METHODS[method]
+    assert tuple(known.terms) == tuple(terms)
+    for weights in known.presets.values():
+        assert set(weights) <= set(terms)
+    assert set(known.adaptations) <= set(ADAPTATIONS)
+    assert known.encoder in networks.ENCODERS
+    for direction, needed in known.directions.items():
+        assert direction in ("source_to_target", "target_to_source")
+        assert set(needed) <= set(terms)
+
+
+def test_every_method_is_held_against_its_model():
+    assert set(METHODS) == {"i2i_adapt", "cyclegan", "dtn", "lstnet"}
+    assert not set(METHODS) & set(BASELINES)
+
+
+SMALLEST = {
+    "cyclegan": {},
+    "lstnet": {"image_size": 28, "target_image_size": 16},
+    "dtn": {"channels": 3, "target_channels": 1},
+}
+
+
+@pytest.mark.parametrize("method", SMALLEST)
+def test_every_term_of_a_method_can_have_its_own_weight(method, make_experiment):
+    weights = {term: 0.5 + number for number, term in enumerate(METHODS[method].terms)}
+    experiment = make_experiment(method=method, loss_weights=weights, **SMALLEST[method])
+    model = experiment.build_model(0, experiment.build_classifier("source"))
+    assert model.loss_weights == weights
+    assert model.image_shape == experiment.image_shape
+    assert model.target_shape == experiment.target_shape
+    assert model.get_config()["discriminator_width"] == 0.02
+    assert experiment.build_classifier("target").image_shape == experiment.target_shape
+
+
+def test_a_direction_that_a_method_promises_is_one_that_its_model_has(make_experiment):
+    for method, fields in (("lstnet", SMALLEST["lstnet"]), ("i2i_adapt", {})):
+        for direction, terms in METHODS[method].directions.items():
+            for term in terms:
+                weights = dict.fromkeys(METHODS[method].terms, 0.0) | {term: 1.0}
+                ways = {"source_to_target": "on_translated_source"}
+                experiment = make_experiment(
+                    method=method,
+                    loss_weights=weights,
+                    adaptation=ways.get(direction, "reads_translated_target"),
+                    **fields,
+                )
+                assert direction in experiment.build_model(0).directions
+
+
+def test_cyclegan_is_built_as_the_experiment_says(make_experiment):
+    experiment = make_experiment(
+        method="cyclegan", dropout=0.3, dropout_at_inference=True, pool_size=5, generator_width=0.05
+    )
+    model = experiment.build_model(7)
+    config = model.get_config()
+    assert (config["dropout"], config["dropout_at_inference"]) == (0.3, True)
+    assert (config["pool_size"], config["generator_width"], config["seed"]) == (5, 0.05, 7)
+    assert type(model.image_objective).__name__ == "LeastSquares"
+    assert experiment.encoder_name == "generate_to_adapt"
+
+
+@pytest.mark.parametrize(
+    ("method", "objective"),
+    [("lstnet", ""), ("lstnet", "minimax"), ("cyclegan", "non_saturating")],
+)
+def test_the_objective_on_images_is_the_methods_own_or_the_one_asked_for(
+    method, objective, make_experiment
+):
+    model = make_experiment(
+        method=method, image_objective=objective, **SMALLEST[method]
+    ).build_model(0)
+    kind = {"": "NonSaturating", "minimax": "Minimax", "non_saturating": "NonSaturating"}
+    found = model.objective if method == "lstnet" else model.image_objective
+    assert type(found).__name__ == kind[objective]
 
 
 def test_an_experiment_cannot_be_changed(make_experiment):
@@ -118,7 +404,8 @@ def test_two_experiments_share_no_list(make_experiment):
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_a_model_has_the_presets_weights_with_the_overrides(preset, make_experiment):
-    model = make_experiment(preset=preset, loss_weights={"cycle": 0.7}).build_model(0)
+    experiment = make_experiment(preset=preset, loss_weights={"cycle": 0.7})
+    model = experiment.build_model(0, experiment.build_classifier("source"))
     weights = {**dict.fromkeys(TERMS, 0.0), **PRESETS[preset]["loss_weights"], "cycle": 0.7}
     assert model.loss_weights == weights
     assert model.freeze_source == PRESETS[preset].get("freeze_source", False)
@@ -184,6 +471,26 @@ def test_a_cosine_schedule_ends_at_0_with_each_players_last_update(make_experime
         assert rates[-1] == 0
 
 
+def test_a_linear_schedule_is_constant_at_first_and_ends_at_0(make_experiment):
+    model = make_experiment(
+        schedule="linear", steps=10, discriminator_steps=2, generator_steps=3, learning_rate=0.5
+    ).build_model(0)
+    for optimizer, updates in ((model.optimizer, 30), (model.discriminator_optimizer, 60)):
+        schedule = optimizer._learning_rate
+        rates = np.array([float(schedule(step)) for step in range(updates + 2)])
+        assert np.all(rates[: updates // 2 + 1] == 0.5)
+        falls = -np.diff(rates[updates // 2 : updates + 1])
+        np.testing.assert_allclose(falls, 0.5 / (updates / 2), rtol=1e-4)
+        assert rates[updates] == rates[updates + 1] == 0
+
+
+def test_a_linear_schedule_survives_its_config():
+    schedule = ConstantThenLinear(0.5, 10)
+    again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(schedule))
+    assert isinstance(again, ConstantThenLinear)
+    assert [float(again(step)) for step in range(11)] == [float(schedule(s)) for s in range(11)]
+
+
 def test_weights_are_averaged_for_the_generators_only(make_experiment):
     model = make_experiment(ema_momentum=0.9).build_model(0)
     assert (model.optimizer.use_ema, model.optimizer.ema_momentum) == (True, 0.9)
@@ -193,7 +500,7 @@ def test_weights_are_averaged_for_the_generators_only(make_experiment):
 def test_a_classifier_is_built_as_the_experiment_says(make_experiment):
     model = make_experiment(
         channels=3, encoder_width=0.2, classifier_learning_rate=0.25, learning_rate=9.0
-    ).build_classifier()
+    ).build_classifier("source")
     config = model.get_config()
     assert (config["image_shape"], config["num_classes"]) == ((16, 16, 3), 10)
     assert (config["encoder"], config["encoder_width"]) == ("lenet", 0.2)
@@ -202,4 +509,6 @@ def test_a_classifier_is_built_as_the_experiment_says(make_experiment):
 
 def test_augmentation_is_passed_on(make_experiment):
     augmentation = make_experiment(rotation=10.0, scale=0.1, translation=0.06).augmentation
-    assert dataclasses.astuple(augmentation) == (10.0, 0.1, 0.06)
+    assert dataclasses.astuple(augmentation) == (10.0, 0.1, 0.06, 0.0)
+    augmentation = make_experiment(translation_pixels=2.0).augmentation
+    assert dataclasses.astuple(augmentation) == (0.0, 0.0, 0.0, 2.0)

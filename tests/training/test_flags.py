@@ -6,9 +6,9 @@ import pytest
 from absl import flags as absl_flags
 
 from keras_i2i.errors import InputError
-from keras_i2i.models import TERMS
 from keras_i2i.training import flags
 from keras_i2i.training.experiment import Experiment
+from keras_i2i.training.methods import ADAPTATIONS, BASELINES, METHODS
 
 from .conftest import TINY
 
@@ -18,6 +18,8 @@ FIELDS = [field.name for field in dataclasses.fields(Experiment)]
 UNUSUAL = {
     "method": "source_only",
     "preset": "drcn",
+    "adaptation": "sum",
+    "translated_copy": True,
     "source": "usps",
     "target": "mnist",
     "run_dir": "runs/with space=and, commas",
@@ -25,6 +27,8 @@ UNUSUAL = {
     "seeds": [3, 1, 2],
     "image_size": 48,
     "channels": 3,
+    "target_image_size": 64,
+    "target_channels": 1,
     "source_size": 1800,
     "target_size": 2000,
     "source_validation_size": 0,
@@ -33,6 +37,7 @@ UNUSUAL = {
     "rotation": 12.5,
     "scale": 0.1,
     "translation": 1 / 3,
+    "translation_pixels": 2.5,
     "steps": 600,
     "steps_per_epoch": 200,
     "batch_size": 32,
@@ -47,10 +52,15 @@ UNUSUAL = {
     "warm_start": True,
     "ceiling": False,
     "encoder": "densenet",
+    "encoder_file": "my encoders/f.keras",
     "encoder_sharing": "all_but_batch_norm",
     "encoder_width": 0.5,
     "decoder_width": 0.25,
     "discriminator_width": 0.125,
+    "generator_width": 0.75,
+    "dropout": 0.5,
+    "dropout_at_inference": True,
+    "pool_size": 50,
     "loss_weights": {"cycle": 0.1 + 0.2, "information": 1e-05, "task": 2.0},
     "feature_objective": "non_saturating",
     "image_objective": "least_squares",
@@ -102,11 +112,40 @@ def test_every_field_has_a_flag_with_help_and_its_default(name, from_arguments):
         assert getattr(read, name) == getattr(default, name)
 
 
-def test_the_help_of_loss_weights_names_all_terms(from_arguments):
-    assert all(term in absl_flags.FLAGS["loss_weights"].help for term in TERMS)
+@pytest.mark.parametrize("name", METHODS)
+def test_the_help_names_every_method_with_its_presets_terms_and_adaptations(name, from_arguments):
+    method, flag = METHODS[name], absl_flags.FLAGS
+    assert f"{name}, {method.help}" in flag["method"].help
+    assert f"{name}: {', '.join(method.presets)}" in flag["preset"].help
+    assert f"{name}: {', '.join(method.terms)}" in flag["loss_weights"].help
 
 
-@pytest.mark.parametrize("fields", [{}, UNUSUAL], ids=["defaults", "unusual"])
+def test_the_help_explains_every_adaptation_and_baseline(from_arguments):
+    for name, meaning in ADAPTATIONS.items():
+        assert f"{name}: {meaning}" in absl_flags.FLAGS["adaptation"].help
+    for name, meaning in BASELINES.items():
+        assert f"{name}, {meaning}" in absl_flags.FLAGS["method"].help
+
+
+TWO_STEPS = {
+    "cyclegan": {
+        "method": "cyclegan", "adaptation": "sum", "translated_copy": True, "pool_size": 50,
+        "dropout": 0.25, "dropout_at_inference": True, "schedule": "linear",
+    },
+    "lstnet": {
+        "method": "lstnet", "image_size": 28, "target_image_size": 16, "translation_pixels": 2.0,
+        "adaptation": "on_translated_source",
+    },
+    "dtn": {
+        "method": "dtn", "preset": "faces", "encoder_file": "faces/f.keras", "target_channels": 3,
+        "generator_width": 0.5,
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "fields", [{}, UNUSUAL, *TWO_STEPS.values()], ids=["defaults", "unusual", *TWO_STEPS]
+)
 def test_a_flagfile_gives_the_same_experiment_back(fields, tmp_path, from_arguments):
     experiment = Experiment(**{**TINY, **fields})
     path = tmp_path / "flags.cfg"

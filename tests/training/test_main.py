@@ -51,7 +51,8 @@ def saved_run(make_experiment, tmp_path):
         for seed in experiment.seeds:
             keras.utils.set_random_seed(seed)
             experiment.build_model(seed).save(run.model("adapted", seed))
-            experiment.build_classifier().save(run.model("source_only", seed))
+            experiment.build_classifier("source").save(run.model("source_only", seed))
+            experiment.build_classifier("target").save(run.model("target_only", seed))
         return run
 
     return saved_run
@@ -71,11 +72,30 @@ def tiny_arguments(tmp_path):
 
 def test_training_gets_the_experiment_of_the_flags(run_command, tiny_arguments, monkeypatch):
     trained = []
-    monkeypatch.setattr(main, "train", trained.append)
+    monkeypatch.setattr(main, "train", lambda *args, **kwargs: trained.append((args, kwargs)))
     code, _, err = run_command(main.train_main, *tiny_arguments, "--seeds=3,4")
     assert (code, err) == (0, "")
-    assert trained[0].seeds == [3, 4]
-    assert trained[0].encoder_width == TINY["encoder_width"]
+    (((experiment,), options),) = trained
+    assert experiment.seeds == [3, 4]
+    assert experiment.encoder_width == TINY["encoder_width"]
+    assert options == {"only": []}
+
+
+def test_training_may_be_told_to_do_some_steps_only(run_command, tiny_arguments, monkeypatch):
+    only = []
+    monkeypatch.setattr(main, "train", lambda experiment, **options: only.append(options["only"]))
+    code, _, _ = run_command(main.train_main, *tiny_arguments, "--only=source_only,adapted")
+    assert code == 0
+    assert only == [["source_only", "adapted"]]
+
+
+def test_a_step_that_the_run_has_not_is_refused(run_command, tiny_arguments):
+    code, _, err = run_command(main.train_main, *tiny_arguments, "--only=translator")
+    assert code == 1
+    assert err == (
+        "error: --only must name steps of this run: source_only, target_only, adapted. "
+        "Received: translator\n"
+    )
 
 
 def test_words_without_a_flag_are_refused(run_command, tiny_arguments):
@@ -95,7 +115,7 @@ def test_words_without_a_flag_are_refused(run_command, tiny_arguments):
 def test_a_mistake_ends_in_its_message(
     exception, message, run_command, tiny_arguments, monkeypatch
 ):
-    def fail(experiment):
+    def fail(experiment, only):
         raise exception
 
     monkeypatch.setattr(main, "train", fail)
@@ -106,7 +126,7 @@ def test_a_mistake_ends_in_its_message(
 
 
 def test_a_bug_keeps_its_stack_trace(run_command, tiny_arguments, monkeypatch):
-    def fail(experiment):
+    def fail(experiment, only):
         raise TypeError("a bug")
 
     monkeypatch.setattr(main, "train", fail)
@@ -115,7 +135,7 @@ def test_a_bug_keeps_its_stack_trace(run_command, tiny_arguments, monkeypatch):
 
 
 def test_an_interruption_says_how_to_go_on(run_command, tiny_arguments, monkeypatch):
-    def interrupt(experiment):
+    def interrupt(experiment, only):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(main, "train", interrupt)
@@ -190,7 +210,8 @@ def test_images_before_training_has_ended_say_how_to_continue(
     run = RunDirectory.create(make_experiment(run_dir=str(tmp_path / "run")))
     code, _, err = run_command(main.evaluate_main, f"--run={run.path}", f"--images={picture}")
     assert code == 1
-    assert "model.keras is missing: the run is not finished. Continue it with" in err
+    assert "source_only.keras is missing: step source_only of the run is not finished." in err
+    assert "Continue it with" in err
 
 
 def test_cyclegan_reads_images_through_its_translations(run_command, saved_run, picture):

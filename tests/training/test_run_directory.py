@@ -104,13 +104,37 @@ def test_models_carry_the_seed_where_there_are_several(make_experiment):
     assert one.model("source_only", 4).name == "source_only.keras"
     assert two.model("adapted", 5).name == "model_seed_5.keras"
     assert two.model("target_only", 4).name == "target_only_seed_4.keras"
+    assert [run.model("translator", 4).name for run in (one, two)] == [
+        "model.keras", "model_seed_4.keras",
+    ]  # fmt: skip
+    assert [run.sum_weight(4).name for run in (one, two)] == ["sum.json", "sum_seed_4.json"]
+    assert [run.translated_copy(4).name for run in (one, two)] == [
+        "translated",
+        "translated_seed_4",
+    ]
 
 
 def test_steps_and_seeds_share_no_file(make_experiment):
     run = RunDirectory("r", make_experiment(seeds=[4, 5]))
     for place in (run.model, run.history, run.checkpoints, run.tensorboard):
-        paths = {place(s, n) for s in ("source_only", "target_only", "adapted") for n in (4, 5)}
-        assert len(paths) == 6
+        steps = ("source_only", "target_only", "translator", "on_translated_source")
+        paths = {place(step, seed) for step in steps for seed in (4, 5)}
+        assert len(paths) == 8
+
+
+def test_results_are_those_of_the_file(run_dir, make_experiment):
+    run = RunDirectory.create(make_experiment(run_dir=run_dir))
+    with pytest.raises(InputError) as error:
+        run.results()
+    assert str(error.value) == (
+        f"{run.metrics} is missing: the run is not finished. Continue it with "
+        f"`python train.py --flagfile={run.flagfile}`."
+    )
+    run.metrics.write_text('{"seeds": [0], "half')
+    with pytest.raises(InputError, match=r"metrics\.json is damaged .*evaluate\.py --run="):
+        run.results()
+    run.metrics.write_text('{"seeds": [0]}')
+    assert run.results() == {"seeds": [0]}
 
 
 def test_replacing_puts_the_new_file_in_place_and_makes_its_folder(tmp_path):

@@ -1,19 +1,14 @@
 """Whole runs: what they leave, that they can be interrupted anywhere, and what they never see."""
 
-import contextlib
-import io
 import json
 import shutil
-import zipfile
 
-import h5py
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from keras_i2i import data
 from keras_i2i.errors import InputError
-from keras_i2i.evaluation import embeddings, figures
 from keras_i2i.models import AdversarialModel
 from keras_i2i.training import callbacks
 from keras_i2i.training import train as train_module
@@ -22,6 +17,17 @@ from keras_i2i.training.run_directory import RunDirectory
 from keras_i2i.training.train import load_model, train
 
 from .conftest import TEST_IMAGES, TINY, small_data
+from .runs import (
+    Trained,
+    assert_all_of,
+    continue_quietly,
+    history_of,
+    interrupt_in_an_epoch,
+    nothing_drawn,
+    results_of,
+    same_weights,
+    weights_of,
+)
 
 # Quick to trace, and with all that a continued run must find again: random numbers in the step
 # (the gradient penalty), a schedule, averaged weights, augmentation.
@@ -41,30 +47,6 @@ def few_images():
         yield
 
 
-@contextlib.contextmanager
-def nothing_drawn():
-    """An evaluation in numbers alone: drawing takes longer than all the rest."""
-
-    def empty(*args, path, **kwargs):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
-        return path
-
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("image_grid", "confusions", "per_class", "training_curves", "tsne_maps"):
-            patch.setattr(figures, name, empty)
-        patch.setattr(embeddings, "tsne", lambda source, target, seed: None)
-        yield
-
-
-def continue_quietly(experiment):
-    """Trains on without drawing; returns what was said."""
-    lines = []
-    with nothing_drawn():
-        train(experiment, lines.append)
-    return lines
-
-
 @pytest.fixture
 def no_fit(monkeypatch):
     """A call of `fit` fails the test."""
@@ -75,87 +57,11 @@ def no_fit(monkeypatch):
     monkeypatch.setattr(AdversarialModel, "fit", fit)
 
 
-class Spy:
-    """What reaches `fit` and `train_step` of the models of a run."""
-
-    def __init__(self, patch):
-        self.fits, self.steps = [], []
-        fit, train_step = AdversarialModel.fit, AdversarialModel.train_step
-
-        def spied_fit(model, batches, **kwargs):
-            assert "y" not in kwargs
-            assert "validation_data" not in kwargs
-            self.fits.append((type(model).__name__, batches))
-            return fit(model, batches, **kwargs)
-
-        def spied_step(model, batch):
-            self.steps.append((type(model).__name__, tf.nest.map_structure(tuple_of_shape, batch)))
-            return train_step(model, batch)
-
-        patch.setattr(AdversarialModel, "fit", spied_fit)
-        patch.setattr(AdversarialModel, "train_step", spied_step)
-
-
-def tuple_of_shape(tensor):
-    return tensor.shape
-
-
-def weights_of(path):
-    """All that a `.keras` file holds of a model and its optimizer, name → array."""
-    found = {}
-    with zipfile.ZipFile(path) as archive:
-        content = io.BytesIO(archive.read("model.weights.h5"))
-    with h5py.File(content) as file:
-        file.visititems(
-            lambda name, item: (
-                found.update({name: item[()]}) if isinstance(item, h5py.Dataset) else None
-            )
-        )
-    assert len(found) > 10
-    return found
-
-
-def same_weights(first, second):
-    """Whether two `.keras` files hold the same numbers, bit for bit."""
-    first, second = weights_of(first), weights_of(second)
-    return first.keys() == second.keys() and all(
-        np.array_equal(first[name], second[name]) for name in first
-    )
-
-
-def history_of(run, step, seed=0):
-    """What a step logged, without what a clock decides."""
-    entries = json.loads(run.history(step, seed).read_text())
-    return [{name: e[name] for name in e if name != "seconds"} for e in entries]
-
-
-def results_of(run):
-    """metrics.json without what a clock or the folder's name decides."""
-    metrics = json.loads(run.metrics.read_text())
-    for result in metrics["per_seed"]:
-        for entries in result["history"].values():
-            for entry in entries:
-                del entry["seconds"]
-    return {name: metrics[name] for name in metrics if name not in ("seconds", "command", "flags")}
-
-
 def assert_same_run(run, other):
     for step in ("source_only", "target_only", "adapted"):
         assert same_weights(run.model(step, 0), other.model(step, 0))
         assert history_of(run, step) == history_of(other, step)
     assert results_of(run) == results_of(other)
-
-
-class Trained(RunDirectory):
-    """A finished run, what `train` returned and said, and what a `Spy` saw."""
-
-    def __init__(self, experiment, drawn=False):
-        super().__init__(experiment.run_dir, experiment)
-        self.lines = []
-        without_drawing = contextlib.nullcontext() if drawn else nothing_drawn()
-        with pytest.MonkeyPatch.context() as patch, without_drawing:
-            self.spy = Spy(patch)
-            self.returned = train(experiment, self.lines.append)
 
 
 @pytest.fixture(scope="module")
@@ -250,7 +156,7 @@ class TestAFinishedRun:
         for entry in entries:
             assert set(entry) == {
                 "step", "seconds", "loss", "task", "feature", "translation", "identity", "cycle",
-                "d_feature", "d_source", "d_target",
+                "d_feature", "d_source", "d_target", "diversity",
                 "source_validation_accuracy", "target_test_accuracy",
             }  # fmt: skip
             assert all(np.isfinite(value) for value in entry.values())
@@ -270,7 +176,7 @@ class TestAFinishedRun:
         }
         for words, name in names.items():
             accuracy = full.returned[name]["target_test_accuracy"][0]
-            assert f"  {words:34s} {100 * accuracy:5.1f}%" in full.lines
+            assert f"  {words:38s} {100 * accuracy:5.1f}%" in full.lines
         assert full.lines[-1] == f"Report: {full.report}"
 
     def test_only_opponents_that_play_are_explained(self, quick):
@@ -321,20 +227,6 @@ class TestSeeds:
         accuracies = 100 * np.array(two_seeds.returned["adapted"]["target_test_accuracy"])
         spread = f"{accuracies.mean():5.1f}% ± {abs(np.subtract(*accuracies)) / 2**0.5:.1f}"
         assert any(line.endswith(spread) for line in two_seeds.lines)
-
-
-def interrupt_in_an_epoch(patch, title, epoch, batch):
-    whole = callbacks.Progress.on_train_batch_end
-
-    def interrupted(self, index, logs=None):
-        whole(self, index, logs)
-        if self.title.startswith(title) and (self._base, index) == (
-            epoch * self.steps_per_epoch,
-            batch,
-        ):
-            raise KeyboardInterrupt
-
-    patch.setattr(callbacks.Progress, "on_train_batch_end", interrupted)
 
 
 def in_source_only(patch):
@@ -424,7 +316,9 @@ class TestAnInterruptedRun:
         run = RunDirectory.create(start(**QUICK))
         with pytest.raises(InputError) as error:
             train_module.evaluate(run, log=lambda line: None)
-        assert "source_only.keras is missing: the run is not finished." in str(error.value)
+        assert "source_only.keras is missing: step source_only of the run is not finished." in str(
+            error.value
+        )
         assert f"`python train.py --flagfile={run.flagfile}`" in str(error.value)
 
     def test_under_several_replicas_it_ends_as_if_it_had_not_been(
@@ -513,19 +407,6 @@ class TestTargetLabels:
         assert seen == set(range(10))
 
 
-def assert_all_of(images, labels, examples):
-    """That all are images of these examples, with their labels; returns which ones."""
-    known = np.asarray(data.preprocess(examples.images, images.shape[1:]))
-    seen = set()
-    for number, image in enumerate(images):
-        where = np.flatnonzero((known == image.numpy()).all(axis=(1, 2, 3)))
-        assert len(where)
-        if labels is not None:
-            assert int(labels[number]) in examples.labels[where]
-        seen |= set(where.tolist())
-    return seen
-
-
 class TestMethods:
     @pytest.mark.parametrize("method", ["source_only", "target_only"])
     def test_a_baseline_alone_runs(self, start, quick, method):
@@ -579,7 +460,7 @@ class TestMethods:
         fields = {"ceiling": False, "steps": 2, "classifier_steps": 2}
         fields["image_objective"] = "least_squares"
         run = Trained(start(**fields, preset="cyclegan"))
-        first, translator = load_model(run, "source_only", 0), load_model(run, "adapted", 0)
+        first, translator = load_model(run, "source_only", 0), load_model(run, "translator", 0)
         assert not translator.can_classify
         test = data.load("handwritten_digits", "test")
         images = np.asarray(data.preprocess(test.images, (16, 16, 1)))

@@ -1,0 +1,293 @@
+"""The methods that `--method` knows: how each is built from an experiment, and what it is called.
+
+A method trains one adversarial model, from which a classifier of target images comes about in one
+of the ways of `ADAPTATIONS`. To add one is to write its model and an entry here.
+"""
+
+import dataclasses
+from collections.abc import Callable
+
+import keras
+
+from keras_i2i import models, networks
+from keras_i2i.errors import InputError
+from keras_i2i.networks.lstnet import lstnet_columns
+from keras_i2i.training.schedules import ConstantThenLinear
+
+# How a run ends up with a classifier of the target.
+ADAPTATIONS = {
+    "joint": "the trained model has a classifier of its own",
+    "on_translated_source": "a classifier trained on source images translated to the target",
+    "reads_translated_target": "the source-only classifier reads target images translated to the "
+    "source",
+    "sum": "the weighted sum of the last two; the weight is chosen without target labels",
+}
+
+SCHEDULES = ("constant", "cosine", "linear")
+
+
+@dataclasses.dataclass(frozen=True)
+class Method:
+    """One method.
+
+    Attributes:
+        help: what it is, for `--help`.
+        build: takes the experiment, the seed and the trained source-only `Classifier` (None unless
+            the method needs it); returns the model to train, not compiled.
+        objectives: takes the experiment; returns what `compile` wants beside optimizers and steps.
+        presets: the names that `--preset` may have → default loss weights; the first is the
+            default.
+        terms: all loss terms, with their meanings in words for whoever watches the training.
+        encoder: the classifiers' encoder unless `--encoder` says otherwise.
+        adaptations: those of `ADAPTATIONS` that fit, the default first.
+        size_multiple: what image sides must be a multiple of.
+        two_shapes: whether the domains' images may differ in size or channels.
+        directions: direction → the terms of which one must have a weight for the model to translate
+            so; without an entry it always does, if the method can.
+        needs_source_only: takes the experiment; whether its model begins with the trained
+            source-only classifier.
+        problems: takes the experiment; yields what of it does not go with the method, in words.
+    """
+
+    help: str
+    build: Callable
+    objectives: Callable
+    presets: dict
+    terms: dict
+    encoder: str
+    adaptations: tuple
+    size_multiple: int
+    two_shapes: bool = False
+    directions: dict = dataclasses.field(default_factory=dict)
+    needs_source_only: Callable = lambda experiment: False
+    problems: Callable = lambda experiment: ()
+
+
+def optimizers(experiment, updates):
+    """Adam for either player, given how often the generators are updated in a run."""
+    ema = {}
+    if experiment.ema_momentum:
+        ema = {"use_ema": True, "ema_momentum": experiment.ema_momentum}
+    theirs = updates * experiment.discriminator_steps
+    return (
+        keras.optimizers.Adam(_schedule(experiment, updates), beta_1=experiment.beta_1, **ema),
+        keras.optimizers.Adam(_schedule(experiment, theirs), beta_1=experiment.beta_1),
+    )
+
+
+def _schedule(experiment, updates):
+    rate = experiment.learning_rate
+    if experiment.schedule == "cosine":
+        return keras.optimizers.schedules.CosineDecay(rate, updates)
+    return ConstantThenLinear(rate, updates) if experiment.schedule == "linear" else rate
+
+
+def _i2i_adapt(experiment, seed, source_only):
+    sharing = experiment.encoder_sharing
+    model = models.I2IAdapt.from_preset(
+        experiment.preset_name,
+        image_shape=experiment.image_shape,
+        num_classes=experiment.num_classes,
+        loss_weights=experiment.weights,
+        encoder=experiment.encoder_name,
+        encoder_width=experiment.encoder_width,
+        decoder_width=experiment.decoder_width,
+        discriminator_width=experiment.discriminator_width,
+        seed=seed,
+        **({"encoder_sharing": sharing} if sharing else {}),
+    )
+    if experiment.warm_start or model.freeze_source:
+        model.start_from(source_only.encoder, source_only.head)
+    return model
+
+
+def _i2i_adapt_problems(experiment):
+    cyclegan = experiment.preset == "cyclegan"
+    if not experiment.num_classes and not cyclegan:
+        yield "--method=i2i_adapt needs a --source with labels."
+    if experiment.preset == "adda" and experiment.encoder_sharing not in ("", "none"):
+        yield (
+            "--encoder_sharing must be none with --preset=adda, which keeps the source's "
+            f"encoder as it is. Received: {experiment.encoder_sharing!r}"
+        )
+    if cyclegan and experiment.warm_start:
+        yield "--warm_start does not go with --preset=cyclegan, which has no head."
+    if cyclegan and experiment.adaptation == "joint":
+        yield "--adaptation=joint does not go with --preset=cyclegan, which has no head."
+    decode = ("translation", "identity", "cycle", "translated_task")
+    if experiment.encoder in ("generate_to_adapt", "domain_transfer") and any(
+        experiment.weights.get(term) for term in decode
+    ):
+        yield (
+            "--encoder of --method=i2i_adapt must be lenet or densenet where it translates. "
+            f"Received: {experiment.encoder!r}"
+        )
+
+
+def _cyclegan(experiment, seed, source_only):
+    return models.CycleGAN(
+        image_shape=experiment.image_shape,
+        loss_weights=experiment.weights,
+        generator_width=experiment.generator_width,
+        discriminator_width=experiment.discriminator_width,
+        dropout=experiment.dropout,
+        dropout_at_inference=experiment.dropout_at_inference,
+        pool_size=experiment.pool_size,
+        seed=seed,
+    )
+
+
+def _lstnet(experiment, seed, source_only):
+    return models.LSTNet(
+        image_shape=experiment.image_shape,
+        target_shape=experiment.target_shape,
+        loss_weights=experiment.weights,
+        width=experiment.generator_width,
+        discriminator_width=experiment.discriminator_width,
+    )
+
+
+def _lstnet_problems(experiment):
+    try:
+        lstnet_columns(experiment.image_shape, experiment.target_shape)
+    except InputError as error:
+        yield f"--image_size and --target_image_size: {error}"
+    if experiment.image_objective not in ("", "non_saturating", "minimax"):
+        yield (
+            "--image_objective of --method=lstnet must be one of non_saturating, minimax, or "
+            f"empty. Received: {experiment.image_objective!r}"
+        )
+
+
+def _domain_transfer_network(experiment, seed, source_only):
+    if experiment.encoder_file:
+        encoder = networks.load_encoder(experiment.encoder_file)
+    else:
+        encoder = source_only.encoder
+    return models.DomainTransferNetwork.from_preset(
+        experiment.preset_name,
+        encoder=encoder,
+        image_shape=experiment.image_shape,
+        target_shape=experiment.target_shape,
+        loss_weights=experiment.weights,
+        width=experiment.generator_width,
+        discriminator_width=experiment.discriminator_width,
+    )
+
+
+def _domain_transfer_network_problems(experiment):
+    if not experiment.num_classes and not experiment.encoder_file:
+        yield (
+            f"--method=dtn needs --encoder_file, because --source={experiment.source} has no "
+            "labels to train an encoder with."
+        )
+
+
+METHODS = {
+    "i2i_adapt": Method(
+        help="I2I-Adapt (Murez et al.) and its special cases",
+        build=_i2i_adapt,
+        objectives=lambda experiment: {
+            "feature_objective": experiment.feature_objective,
+            "image_objective": experiment.image_objective or "wasserstein",
+            "pixel_loss": experiment.pixel_loss,
+        },
+        presets={name: preset["loss_weights"] for name, preset in models.PRESETS.items()},
+        terms={
+            "task": "mistakes on labelled source images (cross-entropy; guessing among 10 costs "
+            "2.3)",
+            "feature": "how far the target's features are from passing as the source's (0 = they "
+            "pass)",
+            "translation": "how far translations are from passing as the other domain's images",
+            "identity": "pixel error of images rebuilt from their features",
+            "cycle": "pixel error of images translated there and back",
+            "translated_task": "mistakes on translated source images",
+            "information": "indecision on target images (-2.3 = sure of each and all 10 classes "
+            "used)",
+            "target_task": "mistakes on the few labelled target images",
+        },
+        encoder="lenet",
+        adaptations=("joint", "reads_translated_target", "on_translated_source", "sum"),
+        size_multiple=16,
+        directions={
+            "source_to_target": ("translation", "cycle", "translated_task"),
+            "target_to_source": ("translation", "cycle"),
+        },
+        needs_source_only=lambda experiment: (
+            experiment.warm_start
+            or models.PRESETS[experiment.preset_name].get("freeze_source", False)
+        ),
+        problems=_i2i_adapt_problems,
+    ),
+    "cyclegan": Method(
+        help="CycleGAN for domain adaptation (Basci)",
+        build=_cyclegan,
+        objectives=lambda experiment: {
+            "image_objective": experiment.image_objective or "least_squares",
+            "pixel_loss": experiment.pixel_loss,
+        },
+        presets={"cyclegan": models.cyclegan.WEIGHTS},
+        terms={
+            "translation": "how far translations are from passing as the other domain's images "
+            "(0.5 = even odds)",
+            "cycle": "pixel error of images translated there and back",
+            "identity": "pixel error of a domain's images sent through the generator of their own",
+        },
+        encoder="generate_to_adapt",
+        adaptations=("sum", "on_translated_source", "reads_translated_target"),
+        size_multiple=8,
+    ),
+    "dtn": Method(
+        help="Domain Transfer Network (Taigman et al.)",
+        build=_domain_transfer_network,
+        objectives=lambda experiment: {},
+        presets={
+            name: preset["loss_weights"]
+            for name, preset in models.domain_transfer_network.PRESETS.items()
+        },
+        terms={
+            "translation": "how far generated images are from passing as real target images",
+            "constancy": "how much translation changes a source image's features",
+            "identity": "pixel error of target images rebuilt from their features",
+            "total_variation": "roughness of generated images",
+        },
+        encoder="domain_transfer",
+        adaptations=("on_translated_source",),
+        size_multiple=8,
+        two_shapes=True,
+        needs_source_only=lambda experiment: not experiment.encoder_file,
+        problems=_domain_transfer_network_problems,
+    ),
+    "lstnet": Method(
+        help="LSTNet (Friedjungová et al.)",
+        build=_lstnet,
+        objectives=lambda experiment: {
+            "objective": experiment.image_objective or "non_saturating",
+            "pixel_loss": experiment.pixel_loss,
+        },
+        presets={"lstnet": models.lstnet.WEIGHTS},
+        terms={
+            "translation_to_source": "how far translations are from passing as source images",
+            "translation_to_target": "how far translations are from passing as target images",
+            "latent": "how far features are from passing as the other domain's",
+            "identity_source": "pixel error of source images rebuilt from their features",
+            "identity_target": "pixel error of target images rebuilt from their features",
+            "cycle_source": "pixel error of source images translated there and back",
+            "cycle_target": "pixel error of target images translated there and back",
+        },
+        encoder="lenet",
+        adaptations=("reads_translated_target", "on_translated_source", "sum"),
+        size_multiple=1,
+        two_shapes=True,
+        directions={
+            "source_to_target": ("translation_to_target", "cycle_source", "cycle_target"),
+            "target_to_source": ("translation_to_source", "cycle_source", "cycle_target"),
+        },
+        problems=_lstnet_problems,
+    ),
+}
+
+BASELINES = {
+    "source_only": "the baseline without adaptation",
+    "target_only": "the ceiling with the target's labels",
+}

@@ -1,0 +1,313 @@
+"""CycleGAN's U-Net and PatchGAN: sizes, blocks, skips, what a score sees, dropout."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_i2i import networks
+from keras_i2i.errors import InputError
+from keras_i2i.networks import unet
+
+# name → filters of a stage at full width, and its stride. In a stage the first has the stride.
+DOWN = {"down_1": 64, "down_2": 128, "down_3": 256}
+UP = {"up_3": 128, "up_2": 64, "up_1": 64}
+
+
+@pytest.fixture(scope="module")
+def generator():
+    """At full width."""
+    keras.utils.set_random_seed(0)
+    return networks.unet_generator((16, 24, 3))
+
+
+@pytest.fixture(scope="module")
+def discriminator():
+    """At full width."""
+    keras.utils.set_random_seed(0)
+    return networks.patch_discriminator((32, 40, 3))
+
+
+def convs(network):
+    kinds = keras.layers.Conv2D, keras.layers.Conv2DTranspose
+    return [layer for layer in network.layers if isinstance(layer, kinds)]
+
+
+def check_block(network, name, kind, filters, stride, shape):
+    """A convolution, its instance norm and its leaky ReLU, each reading the one before."""
+    conv, norm, leaky = (network.get_layer(f"{name}_{part}") for part in ("conv", "norm", "leaky"))
+    assert type(conv) is kind
+    assert (conv.filters, conv.kernel_size, conv.strides, conv.padding, conv.use_bias) == (
+        filters,
+        (3, 3),
+        (stride, stride),
+        "same",
+        False,
+    )
+    assert conv.activation is keras.activations.linear
+    assert tuple(conv.output.shape) == (None, *shape, filters)
+    assert norm.input is conv.output and leaky.input is norm.output
+    assert type(norm) is keras.layers.GroupNormalization and norm.groups == filters
+    assert type(leaky) is keras.layers.LeakyReLU
+    np.testing.assert_allclose(leaky(np.array([-1.0, 2.0])), [-0.2, 2.0], rtol=1e-6)
+
+
+# The generator
+
+
+def test_the_way_down_halves_three_times(generator):
+    for depth, (stage, filters) in enumerate(DOWN.items(), start=1):
+        shape = 16 // 2**depth, 24 // 2**depth
+        for number, stride in ((1, 2), (2, 1), (3, 1)):
+            check_block(generator, f"{stage}_{number}", keras.layers.Conv2D, filters, stride, shape)
+
+
+def test_the_way_up_doubles_three_times(generator):
+    for depth, (stage, filters) in zip((2, 1, 0), UP.items(), strict=True):
+        shape = 16 // 2**depth, 24 // 2**depth
+        transposed, plain = keras.layers.Conv2DTranspose, keras.layers.Conv2D
+        check_block(generator, f"{stage}_1", transposed, filters, 2, shape)
+        check_block(generator, f"{stage}_2", plain, filters, 1, shape)
+        check_block(generator, f"{stage}_3", plain, filters, 1, shape)
+
+
+def test_each_stage_up_sees_what_has_its_size_on_the_way_down(generator):
+    skips = {
+        "up_3": generator.get_layer("down_2_3_leaky").output,
+        "up_2": generator.get_layer("down_1_3_leaky").output,
+        "up_1": generator.inputs[0],
+    }
+    for stage, skip in skips.items():
+        concat = generator.get_layer(f"{stage}_skip")
+        own, other = concat.input
+        assert own is generator.get_layer(f"{stage}_1_leaky").output
+        assert other is skip
+        assert generator.get_layer(f"{stage}_2_conv").input is concat.output
+
+
+def test_there_is_nothing_else_but_the_last_convolution(generator):
+    assert len(convs(generator)) == 3 * len(DOWN) + 3 * len(UP) + 1
+    last = generator.get_layer("out")
+    assert last.input is generator.get_layer("up_1_3_leaky").output
+    assert (last.filters, last.kernel_size, last.strides) == (3, (3, 3), (1, 1))
+    assert last.use_bias and not np.any(last.bias.numpy())
+    assert generator.layers[-1].activation is keras.activations.tanh
+    assert not any(isinstance(layer, keras.layers.Dropout) for layer in generator.layers)
+
+
+@pytest.mark.parametrize("shape", [(8, 8, 1), (16, 32, 3), (32, 8, 2)])
+def test_images_become_images_of_their_shape_in_range(shape, randomized, noise):
+    generator = randomized(networks.unet_generator(shape, 0.05))
+    assert generator.output_shape == (None, *shape)
+    images = generator(100 * noise(2, *shape)).numpy()
+    assert images.shape == (2, *shape)
+    assert np.abs(images).max() <= 1 and images.std() > 0
+
+
+def cut_skip(network, stage):
+    """Makes a stage up blind for what the way down has of its size."""
+    conv = network.get_layer(f"{stage}_2_conv")
+    kernel = conv.kernel.numpy()
+    kernel[:, :, network.get_layer(f"{stage}_1_conv").filters :] = 0
+    conv.kernel.assign(kernel)
+
+
+def cut_way_down(network, stage):
+    """Lets nothing through from this stage on."""
+    kernel = network.get_layer(f"{stage}_1_conv").kernel
+    kernel.assign(np.zeros(kernel.shape))
+
+
+@pytest.mark.parametrize(
+    ("skips", "blind_from", "side"),
+    [
+        # Three 3x3 convolutions: what the image's own skip brings is in the right place.
+        ((), "down_1", 7),
+        (("up_1",), "down_2", None),
+        (("up_1", "up_2"), "down_3", None),
+        (("up_1", "up_2", "up_3"), "down_3", 0),
+    ],
+)
+def test_an_image_passes_by_each_skip(monkeypatch, randomized, noise, skips, blind_from, side):
+    """Cut the way down at a stage, and all skips before it: one remains, or in the end none."""
+    # Without instance norm, whose moments couple all pixels.
+    monkeypatch.setattr(unet, "instance_norm", lambda name: keras.layers.Identity(name=name))
+    network = randomized(networks.unet_generator((64, 64, 1), 0.05))
+    for stage in skips:
+        cut_skip(network, stage)
+    cut_way_down(network, blind_from)
+    # Before tanh, which flattens the slopes of large numbers.
+    network = keras.Model(network.input, network.get_layer("out").output)
+    images = tf.constant(noise(1, 64, 64, 1))
+    with tf.GradientTape() as tape:
+        tape.watch(images)
+        pixel = network(images)[0, 31, 32, 0]
+    slopes = tape.gradient(pixel, images).numpy()[0, ..., 0]
+    seen = [np.flatnonzero(np.any(slopes, axis=axis)) for axis in (1, 0)]
+    if side == 7:
+        assert [pixels.tolist() for pixels in seen] == [[*range(28, 35)], [*range(29, 36)]]
+    elif side == 0:
+        assert not np.any(slopes)
+    else:
+        assert all(7 < len(pixels) < 64 for pixels in seen)
+
+
+# Dropout
+
+
+def test_dropout_is_on_the_first_two_stages_up_before_the_skip():
+    network = networks.unet_generator((16, 16, 1), 0.05, dropout=0.3)
+    drops = [layer for layer in network.layers if isinstance(layer, keras.layers.Dropout)]
+    assert [(layer.name, layer.rate) for layer in drops] == [
+        ("up_3_dropout", 0.3),
+        ("up_2_dropout", 0.3),
+    ]
+    for stage, drop in zip(("up_3", "up_2"), drops, strict=True):
+        assert drop.input is network.get_layer(f"{stage}_1_leaky").output
+        assert network.get_layer(f"{stage}_skip").input[0] is drop.output
+
+
+def test_dropout_works_in_training_and_rests_after_it(randomized, noise):
+    network = randomized(networks.unet_generator((16, 16, 1), 0.05, dropout=0.5))
+    plain = randomized(networks.unet_generator((16, 16, 1), 0.05))
+    images = noise(2, 16, 16, 1)
+    np.testing.assert_array_equal(network(images), plain(images))
+    assert not np.allclose(network(images, training=True), network(images, training=True))
+
+
+def test_dropout_at_inference_is_random_and_comes_again_with_the_seed(noise):
+    images = noise(2, 16, 16, 1)
+
+    def twice(seed):
+        keras.utils.set_random_seed(seed)
+        network = networks.unet_generator((16, 16, 1), 0.2, 0.5, dropout_at_inference=True)
+        return network(images).numpy(), network(images).numpy()
+
+    first, second = twice(1)
+    assert not np.allclose(first, second)
+    for one, again in zip((first, second), twice(1), strict=True):
+        np.testing.assert_array_equal(one, again)
+    assert not np.allclose(first, twice(2)[0])
+
+
+@pytest.mark.parametrize("at_inference", [False, True])
+def test_a_generator_survives_a_file(at_inference, reloaded, randomized, noise):
+    network = networks.unet_generator((16, 16, 1), 0.05, 0.5, at_inference)
+    # One by one: the dropouts' random states are weights that are no numbers to choose.
+    for layer in convs(network):
+        randomized(layer)
+    again, images = reloaded(network), noise(2, 16, 16, 1)
+    for one, two in zip(network.trainable_weights, again.trainable_weights, strict=True):
+        np.testing.assert_array_equal(one, two)
+    # What is dropped after it is another question: Keras does not save a layer's random state.
+    assert np.array_equal(again(images), network(images)) is not at_inference
+
+
+# The discriminator
+
+
+def test_the_discriminator_has_the_papers_blocks(discriminator):
+    for stage, filters in enumerate((64, 128, 256), start=1):
+        shape = 32 // 2**stage, 40 // 2**stage
+        check_block(discriminator, f"stage_{stage}", keras.layers.Conv2D, filters, 2, shape)
+    last = discriminator.get_layer("scores")
+    assert last.input is discriminator.get_layer("stage_3_leaky").output
+    assert len(convs(discriminator)) == 4 and discriminator.layers[-1] is last
+    assert last.activation is keras.activations.linear
+    assert not np.any(last.bias.numpy())
+
+
+@pytest.mark.parametrize(
+    ("shape", "scores"),
+    [((16, 16, 1), (1, 1)), ((32, 32, 3), (3, 3)), ((64, 24, 1), (7, 2)), ((20, 28, 1), (2, 3))],
+)
+def test_one_score_for_each_patch(shape, scores, noise):
+    network = networks.patch_discriminator(shape, 0.05)
+    assert network.output_shape == (None, *scores, 1)
+    assert tuple(network(noise(2, *shape)).shape) == (2, *scores, 1)
+
+
+def test_a_score_sees_23_by_23_pixels(monkeypatch, randomized, noise):
+    # Instance norm's moments couple all pixels; what the convolutions see is asked here.
+    monkeypatch.setattr(unet, "instance_norm", lambda name: keras.layers.Identity(name=name))
+    network = randomized(networks.patch_discriminator((64, 64, 1), 0.05))
+    images = tf.constant(noise(1, 64, 64, 1))
+    corners = []
+    for row, column in ((2, 3), (3, 3), (3, 4)):
+        with tf.GradientTape() as tape:
+            tape.watch(images)
+            score = network(images)[0, row, column, 0]
+        slopes = tape.gradient(score, images).numpy()[0, ..., 0]
+        seen = [np.flatnonzero(np.any(slopes, axis=axis)) for axis in (1, 0)]
+        assert [pixels[-1] - pixels[0] + 1 for pixels in seen] == [23, 23]
+        corners.append([pixels[0] for pixels in seen])
+    assert np.diff(corners, axis=0).tolist() == [[8, 0], [0, 8]]
+
+
+def test_nothing_follows_the_scores(randomized, noise):
+    network, images = (
+        randomized(networks.patch_discriminator((16, 16, 1), 0.05)),
+        noise(2, 16, 16, 1),
+    )
+    scores = network(images).numpy()
+    for shift in (-50.0, 50.0):
+        network.layers[-1].bias.assign_add([shift])
+        np.testing.assert_allclose(network(images), scores + shift, rtol=1e-4)
+        network.layers[-1].bias.assign_add([-shift])
+
+
+def test_a_discriminator_survives_a_file(reloaded, randomized, noise):
+    network = randomized(networks.patch_discriminator((16, 16, 1), 0.05))
+    images = noise(2, 16, 16, 1)
+    np.testing.assert_array_equal(reloaded(network)(images), network(images))
+
+
+# Both
+
+
+def test_all_kernels_start_from_a_narrow_gaussian(generator, discriminator):
+    for network in (generator, discriminator):
+        for layer in convs(network):
+            kernel = layer.kernel.numpy().ravel()
+            error = 0.02 / np.sqrt(kernel.size)
+            assert abs(kernel.mean()) < 4.5 * error, layer.name
+            assert abs(kernel.std() - 0.02) < 4.5 * error / np.sqrt(2), layer.name
+            if kernel.size > 1000:
+                # Not truncated: 4.55% of a Gaussian lie beyond two deviations.
+                beyond = np.mean(np.abs(kernel) > 0.04)
+                assert abs(beyond - 0.0455) < 4.5 * np.sqrt(0.0455 / kernel.size), layer.name
+
+
+def test_no_two_kernels_start_alike(generator):
+    firsts = [layer.kernel.numpy().ravel()[0] for layer in convs(generator)]
+    assert len(set(firsts)) == len(firsts)
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_an_image_does_not_depend_on_its_batch(training, randomized, noise):
+    for build in (networks.unet_generator, networks.patch_discriminator):
+        network, x = randomized(build((16, 16, 1), 0.05)), noise(3, 16, 16, 1)
+        alone = np.concatenate([network(x[i : i + 1], training=training) for i in range(3)])
+        np.testing.assert_allclose(network(x, training=training), alone, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: networks.unet_generator((20, 16, 1)), r"multiples of 8.*\(20, 16, 1\)"),
+        (lambda: networks.unet_generator((16, 12, 1)), r"multiples of 8.*\(16, 12, 1\)"),
+        (lambda: networks.unet_generator((0, 0, 1)), r"multiples of 8.*\(0, 0, 1\)"),
+        (lambda: networks.unet_generator((16, 16)), r"\(H, W, C\).*\(16, 16\)"),
+        (lambda: networks.unet_generator((16, 16, 1), dropout=1), r"\[0, 1\). Received: 1$"),
+        (lambda: networks.unet_generator((16, 16, 1), dropout=-0.1), "-0.1"),
+        (lambda: networks.unet_generator((16, 16, 1), dropout=float("nan")), "nan"),
+        (lambda: networks.unet_generator((16, 16, 1), 0), "width=0"),
+        (lambda: networks.patch_discriminator((15, 16, 1)), r"16x16.*\(15, 16, 1\)"),
+        (lambda: networks.patch_discriminator((32, 8, 1)), r"16x16.*\(32, 8, 1\)"),
+        (lambda: networks.patch_discriminator((16, 16)), r"\(H, W, C\).*\(16, 16\)"),
+        (lambda: networks.patch_discriminator((16, 16, 1), -1), "width=-1"),
+    ],
+)
+def test_a_wrong_argument_is_named(build, message):
+    with pytest.raises(InputError, match=message):
+        build()

@@ -1,0 +1,145 @@
+"""What tests of whole runs share: training without drawing, and comparing runs bit for bit."""
+
+import contextlib
+import io
+import json
+import zipfile
+
+import h5py
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_i2i import data
+from keras_i2i.evaluation import embeddings, figures
+from keras_i2i.models import AdversarialModel
+from keras_i2i.training import callbacks
+from keras_i2i.training.run_directory import RunDirectory
+from keras_i2i.training.train import train
+
+
+@contextlib.contextmanager
+def nothing_drawn():
+    """An evaluation in numbers alone: drawing takes longer than all the rest."""
+
+    def empty(*args, path, **kwargs):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+        return path
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("image_grid", "confusions", "per_class", "training_curves", "tsne_maps"):
+            patch.setattr(figures, name, empty)
+        patch.setattr(embeddings, "tsne", lambda source, target, seed: None)
+        yield
+
+
+def continue_quietly(experiment):
+    """Trains on without drawing; returns what was said."""
+    lines = []
+    with nothing_drawn():
+        train(experiment, lines.append)
+    return lines
+
+
+class Spy:
+    """What reaches `fit` and `train_step` of the models of a run."""
+
+    def __init__(self, patch):
+        self.fits, self.steps = [], []
+        fit, train_step = AdversarialModel.fit, AdversarialModel.train_step
+
+        def spied_fit(model, batches, **kwargs):
+            assert "y" not in kwargs
+            assert "validation_data" not in kwargs
+            self.fits.append((type(model).__name__, batches))
+            return fit(model, batches, **kwargs)
+
+        def spied_step(model, batch):
+            self.steps.append((type(model).__name__, tf.nest.map_structure(tuple_of_shape, batch)))
+            return train_step(model, batch)
+
+        patch.setattr(AdversarialModel, "fit", spied_fit)
+        patch.setattr(AdversarialModel, "train_step", spied_step)
+
+
+def tuple_of_shape(tensor):
+    return tensor.shape
+
+
+def weights_of(path):
+    """All that a `.keras` file holds of a model and its optimizer, name → array."""
+    found = {}
+    with zipfile.ZipFile(path) as archive:
+        content = io.BytesIO(archive.read("model.weights.h5"))
+    with h5py.File(content) as file:
+        file.visititems(
+            lambda name, item: (
+                found.update({name: item[()]}) if isinstance(item, h5py.Dataset) else None
+            )
+        )
+    assert len(found) > 10
+    return found
+
+
+def same_weights(first, second):
+    """Whether two `.keras` files hold the same numbers, bit for bit."""
+    first, second = weights_of(first), weights_of(second)
+    return first.keys() == second.keys() and all(
+        np.array_equal(first[name], second[name]) for name in first
+    )
+
+
+def history_of(run, step, seed=0):
+    """What a step logged, without what a clock decides."""
+    entries = json.loads(run.history(step, seed).read_text())
+    return [{name: e[name] for name in e if name != "seconds"} for e in entries]
+
+
+def results_of(run):
+    """metrics.json without what a clock or the folder's name decides."""
+    metrics = json.loads(run.metrics.read_text())
+    for result in metrics["per_seed"]:
+        for entries in result["history"].values():
+            for entry in entries:
+                del entry["seconds"]
+    return {name: metrics[name] for name in metrics if name not in ("seconds", "command", "flags")}
+
+
+class Trained(RunDirectory):
+    """A finished run, what `train` returned and said, and what a `Spy` saw."""
+
+    def __init__(self, experiment, drawn=False):
+        super().__init__(experiment.run_dir, experiment)
+        self.lines = []
+        without_drawing = contextlib.nullcontext() if drawn else nothing_drawn()
+        with pytest.MonkeyPatch.context() as patch, without_drawing:
+            self.spy = Spy(patch)
+            self.returned = train(experiment, self.lines.append)
+
+
+def interrupt_in_an_epoch(patch, title, epoch, batch):
+    whole = callbacks.Progress.on_train_batch_end
+
+    def interrupted(self, index, logs=None):
+        whole(self, index, logs)
+        if self.title.startswith(title) and (self._base, index) == (
+            epoch * self.steps_per_epoch,
+            batch,
+        ):
+            raise KeyboardInterrupt
+
+    patch.setattr(callbacks.Progress, "on_train_batch_end", interrupted)
+
+
+def assert_all_of(images, labels, examples):
+    """That all are images of these examples, with their labels; returns which ones."""
+    known = np.asarray(data.preprocess(examples.images, images.shape[1:]))
+    seen = set()
+    for number, image in enumerate(images):
+        where = np.flatnonzero((known == image.numpy()).all(axis=(1, 2, 3)))
+        assert len(where)
+        if labels is not None:
+            assert int(labels[number]) in examples.labels[where]
+        seen |= set(where.tolist())
+    return seen
