@@ -1,4 +1,4 @@
-"""Random rotation, scale and translation: one affine map per image."""
+"""Random rotation, scale and translation, and negatives: one affine map per image."""
 
 from __future__ import annotations
 
@@ -23,19 +23,22 @@ class Augmentation:
             times the side.
         pixels: an image is also shifted along each side by uniform(-pixels, pixels), in pixels
             whatever its size.
+        invert: probability of turning an image into its negative, x → -x.
     """
 
     rotation: float = 0.0
     scale: float = 0.0
     translation: float = 0.0
     pixels: float = 0.0
+    invert: float = 0.0
 
     def __post_init__(self):
         reaches = (self.rotation, self.translation, self.pixels)
-        if not (all(reach >= 0 for reach in reaches) and 0 <= self.scale < 1):
+        fits = all(reach >= 0 for reach in reaches) and 0 <= self.scale < 1
+        if not (fits and 0 <= self.invert <= 1):
             raise InputError(
-                f"Got {self}; expected rotation, translation and pixels of at least 0, and scale "
-                "of at least 0 and below 1."
+                f"Got {self}; expected rotation, translation and pixels of at least 0, scale of at "
+                "least 0 and below 1, and invert from 0 to 1."
             )
 
     def __call__(self, images, seed) -> tf.Tensor:
@@ -46,7 +49,7 @@ class Augmentation:
         image, its edge pixels are repeated, so no value leaves the images' range.
 
         Args:
-            images: float, shape (batch, height, width, channels).
+            images: float, shape (batch, height, width, channels), in [-1, 1].
             seed: integers, shape (2,).
 
         Returns:
@@ -63,13 +66,18 @@ class Augmentation:
         if self.pixels:
             shift_x += self.pixels * random[4]
             shift_y += self.pixels * random[5]
-        return transform(
+        moved = transform(
             images,
             rotation=self.rotation * random[0],
             scale=1.0 + self.scale * random[1],
             shift_x=shift_x,
             shift_y=shift_y,
         )
+        if not self.invert:
+            return moved
+        # From a seed of its own, for the same reason.
+        uniform = tf.random.stateless_uniform((tf.shape(images)[0], 1, 1, 1), tf.add(seed, 1))
+        return tf.where(uniform < self.invert, -moved, moved)
 
 
 def transform(images, *, rotation, scale, shift_x, shift_y) -> tf.Tensor:

@@ -187,13 +187,23 @@ class AdversarialModel(ImageModel):
         return [self._loss_tracker, self._accuracy_tracker, *self._trackers.values()]
 
     def save_own_variables(self, store):
-        """As in Keras, and where the random numbers have got to."""
+        """As in Keras, and where the random numbers have got to, the layers' too."""
         super().save_own_variables(store)
-        store["seed_generator"] = self.seed_generator.state.numpy()
+        for name, state in self._random_states().items():
+            store[name] = state.numpy()
 
     def load_own_variables(self, store):
-        """As in Keras, and where the random numbers have got to."""
-        self.seed_generator.state.assign(store["seed_generator"])
+        """As in Keras, and where the random numbers have got to, the layers' too."""
+        for name, state in self._random_states().items():
+            if name in store:  # a file of an earlier version has the model's own only
+                state.assign(store[name])
+
+    def _random_states(self):
+        """Name in a file → state of a random generator. Keras itself saves none of them."""
+        own = self.seed_generator.state
+        states = [v for v in self.variables if v.name == own.name and v is not own]
+        numbered = {f"seed_generator_{n}": state for n, state in enumerate(states, start=1)}
+        return {"seed_generator": own, **numbered}
 
     def get_compile_config(self):
         """Arguments of `compile`, so that a loaded model is compiled."""

@@ -29,6 +29,7 @@ import keras
 from keras import ops
 
 from keras_i2i import losses, networks
+from keras_i2i.errors import InputError
 from keras_i2i.models.adversarial import AdversarialModel, checked_weights
 from keras_i2i.models.history_pool import HistoryPool
 from keras_i2i.models.image_model import DOMAINS
@@ -85,6 +86,8 @@ class CycleGAN(AdversarialModel):
     ):
         super().__init__(image_shape, seed=seed, **kwargs)
         self.loss_weights = checked_weights(loss_weights, TERMS, WEIGHTS)
+        if pool_size < 0:
+            raise InputError(f"pool_size must be ≥ 0. Received: {pool_size}")
         self._config = {
             "generator_width": generator_width,
             "discriminator_width": discriminator_width,
@@ -103,11 +106,18 @@ class CycleGAN(AdversarialModel):
                     self.discriminators[domain] = networks.patch_discriminator(
                         self.image_shape, discriminator_width, f"{domain}_discriminator"
                     )
+        if not self.discriminators:
+            self.measures = ()
         self.pools = {}
         if pool_size and self.discriminators:
             self.pools = {
-                domain: HistoryPool(pool_size, self.image_shape, seed, name=f"{domain}_pool")
-                for domain in DOMAINS
+                domain: HistoryPool(
+                    pool_size,
+                    self.image_shape,
+                    None if seed is None else seed + number,
+                    name=f"{domain}_pool",
+                )
+                for number, domain in enumerate(DOMAINS)
             }
         self.built = True
 

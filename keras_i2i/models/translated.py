@@ -96,30 +96,28 @@ class WeightedSum(ReadsThroughTranslation):
         return np.log(self.weight * one + (1 - self.weight) * other + 1e-12)
 
 
-def choose_weight(on_translated_source, reads_translated_target, images, candidates=21):
-    """The weight of (a) in the sum, from unlabelled target images.
+def choose_weight(on_translated_source, reads_translated_target, images):
+    """The weight of (a) in the sum, from unlabelled target images: to each reader by its merit.
 
-    For each candidate w the sum reads all images; chosen is the one whose predictions carry most
-    information about the images, H(mean p) - mean H(p): certain of each, and all classes in use
-    (the measure of `losses.information_maximization`; Saito et al. 2021 call its two halves the
-    usual label-free validators). Candidates within a tenth of a per cent of the best are equally
-    good, and of these the one nearest to even shares is taken.
+        w = I_a / (I_a + I_c),   I = H(mean_j p_j) - mean_j H(p_j)
+
+    I is the information that a reader's predictions carry about the images: certain of each image
+    and all classes in use (the measure of `losses.information_maximization`). A reader that says
+    the same of every image, or nothing definite, gets no share; two of equal merit get a half each.
+    The sum itself is not what is measured: where its halves disagree it is uncertain, rightly, and
+    so would always be found worse than the half that is surer of itself.
 
     Args:
         on_translated_source: reader (a).
         reads_translated_target: reader (c).
         images: unlabelled target images (n, H, W, C) in [-1, 1].
-        candidates: how many weights to try, evenly spaced in [0, 1].
 
     Returns:
         w in [0, 1].
     """
     readers = on_translated_source, reads_translated_target
-    one, other = (probabilities(reader.classify(images, "target")) for reader in readers)
-    weights = np.linspace(0, 1, candidates)
-    scores = np.array([_information(w * one + (1 - w) * other) for w in weights])
-    good = weights[scores >= scores.max() - 1e-3 * abs(scores.max())]
-    return float(good[np.argmin(np.abs(good - 0.5))])
+    one, other = (_information(probabilities(r.classify(images, "target"))) for r in readers)
+    return float(one / (one + other)) if one + other > 0 else 0.5
 
 
 def probabilities(logits):
@@ -131,4 +129,5 @@ def _information(p):
     def entropy(p):
         return -np.sum(p * np.log(p + 1e-12), axis=-1)
 
-    return entropy(p.mean(axis=0)) - entropy(p).mean()
+    # Never negative but for rounding.
+    return max(entropy(p.mean(axis=0)) - entropy(p).mean(), 0.0)

@@ -40,7 +40,9 @@ def unet_generator(
     Raises:
         InputError: H or W is no multiple of 8, or dropout no share.
     """
-    if len(image_shape) != 3 or any(side % UNET_STRIDE for side in image_shape[:2]):
+    if len(image_shape) != 3 or any(
+        side < UNET_STRIDE or side % UNET_STRIDE for side in image_shape[:2]
+    ):
         raise InputError(
             f"The U-Net halves an image {len(FILTERS)} times, so its height and width must be "
             f"multiples of {UNET_STRIDE}: expected (H, W, C) like (32, 32, 3). "

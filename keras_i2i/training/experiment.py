@@ -6,7 +6,14 @@ import keras
 
 from keras_i2i import data, losses, models, networks
 from keras_i2i.errors import InputError
-from keras_i2i.training.methods import ADAPTATIONS, BASELINES, METHODS, SCHEDULES, optimizers
+from keras_i2i.training.methods import (
+    ADAPTATIONS,
+    BASELINES,
+    METHODS,
+    SCHEDULES,
+    optimizers,
+    scheduled,
+)
 
 
 def _option(default, help, choices=None, minimum=None, above=None):
@@ -80,6 +87,7 @@ class Experiment:
     translation_pixels: float = _option(
         0.0, "Augmentation: shift by up to ± this many pixels, whatever the size.", minimum=0
     )
+    invert: float = _option(0.0, "Augmentation: probability of a negative image.", minimum=0)
 
     steps: int = _option(10000, "Training steps of the method's model.", minimum=1)
     steps_per_epoch: int = _option(100, "Steps between log lines and checkpoints.", minimum=1)
@@ -100,6 +108,9 @@ class Experiment:
         minimum=1,
     )
     classifier_learning_rate: float = _option(1e-3, "Adam's, for those.", above=0)
+    classifier_schedule: str = _option(
+        "constant", "Their learning rate over their training.", choices=SCHEDULES
+    )
     warm_start: bool = _option(
         False, "Begin with the source-only baseline's encoder and head. ADDA always does."
     )
@@ -184,6 +195,8 @@ class Experiment:
         for name in ("beta_1", "ema_momentum", "scale", "dropout"):
             if getattr(self, name) >= 1:
                 problems.append(f"--{name} must be below 1. Received: {getattr(self, name)}")
+        if self.invert > 1:
+            problems.append(f"--invert is a probability, at most 1. Received: {self.invert}")
         if self.method in METHODS:
             problems += self._method_problems(METHODS[self.method], not domain_problems)
         if problems:
@@ -287,7 +300,7 @@ class Experiment:
     def augmentation(self):
         """What is done to training images."""
         return data.Augmentation(
-            self.rotation, self.scale, self.translation, self.translation_pixels
+            self.rotation, self.scale, self.translation, self.translation_pixels, self.invert
         )
 
     @property
@@ -351,7 +364,10 @@ class Experiment:
         """A plain classifier for images of a domain's shape, compiled."""
         shape = self.image_shape if domain == "source" else self.target_shape
         model = models.Classifier(shape, self.num_classes, self.encoder_name, self.encoder_width)
-        model.compile(keras.optimizers.Adam(self.classifier_learning_rate))
+        rate = scheduled(
+            self.classifier_learning_rate, self.classifier_schedule, self.classifier_steps
+        )
+        model.compile(keras.optimizers.Adam(rate))
         return model
 
 

@@ -68,18 +68,21 @@ def optimizers(experiment, updates):
     ema = {}
     if experiment.ema_momentum:
         ema = {"use_ema": True, "ema_momentum": experiment.ema_momentum}
-    theirs = updates * experiment.discriminator_steps
+    ours, theirs = (
+        scheduled(experiment.learning_rate, experiment.schedule, updates * steps)
+        for steps in (1, experiment.discriminator_steps)
+    )
     return (
-        keras.optimizers.Adam(_schedule(experiment, updates), beta_1=experiment.beta_1, **ema),
-        keras.optimizers.Adam(_schedule(experiment, theirs), beta_1=experiment.beta_1),
+        keras.optimizers.Adam(ours, beta_1=experiment.beta_1, **ema),
+        keras.optimizers.Adam(theirs, beta_1=experiment.beta_1),
     )
 
 
-def _schedule(experiment, updates):
-    rate = experiment.learning_rate
-    if experiment.schedule == "cosine":
+def scheduled(rate, schedule, updates):
+    """A learning rate, or what becomes of it over that many updates: one of `SCHEDULES`."""
+    if schedule == "cosine":
         return keras.optimizers.schedules.CosineDecay(rate, updates)
-    return ConstantThenLinear(rate, updates) if experiment.schedule == "linear" else rate
+    return ConstantThenLinear(rate, updates) if schedule == "linear" else rate
 
 
 def _i2i_adapt(experiment, seed, source_only):

@@ -100,6 +100,7 @@ def test_each_image_moves_in_its_own_way():
         Augmentation(scale=0.9),
         Augmentation(translation=1.0),
         Augmentation(pixels=30.0),
+        Augmentation(rotation=20, invert=0.5),
     ],
 )
 def test_shape_type_and_range(augmentation):
@@ -108,7 +109,7 @@ def test_shape_type_and_range(augmentation):
     assert moved.shape == images.shape and moved.dtype == tf.float32
     assert np.abs(moved).max() <= 1 + 1e-5
     full = np.ones_like(images)
-    np.testing.assert_allclose(augmentation(full, (0, 1)), full, atol=1e-5)
+    np.testing.assert_allclose(np.abs(augmentation(full, (0, 1))), full, atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -155,6 +156,17 @@ def test_shifts_by_share_and_by_pixels_add_up():
         assert shift.var() == pytest.approx((4.1**2 + 4.0**2) / 3, rel=0.2)
 
 
+def test_negatives():
+    images = np.repeat(noise(1), 400, axis=0)
+    plain = Augmentation(rotation=30.0, pixels=1.0)(images, (1, 2)).numpy()
+    shown = Augmentation(rotation=30.0, pixels=1.0, invert=0.25)(images, (1, 2)).numpy()
+    # The moves are those without; a quarter of the images, and no single pixels, are negatives.
+    negative = np.all(np.isclose(shown, -plain), axis=(1, 2, 3))
+    np.testing.assert_array_equal(shown[~negative], plain[~negative])
+    assert negative.mean() == pytest.approx(0.25, abs=0.07)
+    np.testing.assert_allclose(Augmentation(invert=1.0)(images, (1, 2)), -images, atol=1e-6)
+
+
 def test_no_flips():
     # A flip reverses the turn from the right-hand mark to the lower mark about the center.
     image = dot(10, 10, side=21)
@@ -176,7 +188,15 @@ def test_no_flips():
 
 @pytest.mark.parametrize(
     "bad",
-    [{"rotation": -1}, {"scale": 1.0}, {"translation": -0.1}, {"pixels": -1}, {"pixels": np.nan}],
+    [
+        {"rotation": -1},
+        {"scale": 1.0},
+        {"translation": -0.1},
+        {"pixels": -1},
+        {"pixels": np.nan},
+        {"invert": -0.1},
+        {"invert": 1.1},
+    ],
 )
 def test_impossible_settings(bad):
     with pytest.raises(InputError, match="Got Augmentation"):

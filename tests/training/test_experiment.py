@@ -92,6 +92,7 @@ BAD = [
     ({"target_image_size": 8}, "--target_image_size must be at least 16, or 0. Received: 8"),
     ({"target_channels": 2}, "--target_channels must be one of 0, 1, 3. Received: 2"),
     ({"dropout": 1.0}, "--dropout must be below 1. Received: 1.0"),
+    ({"invert": 1.5}, "--invert is a probability, at most 1. Received: 1.5"),
     ({"pool_size": -1}, "--pool_size must be at least 0. Received: -1"),
     ({"generator_width": 0.0}, "--generator_width must be above 0. Received: 0.0"),
     ({"translation_pixels": -1.0}, "--translation_pixels must be at least 0. Received: -1.0"),
@@ -509,6 +510,17 @@ def test_a_classifier_is_built_as_the_experiment_says(make_experiment):
 
 def test_augmentation_is_passed_on(make_experiment):
     augmentation = make_experiment(rotation=10.0, scale=0.1, translation=0.06).augmentation
-    assert dataclasses.astuple(augmentation) == (10.0, 0.1, 0.06, 0.0)
-    augmentation = make_experiment(translation_pixels=2.0).augmentation
-    assert dataclasses.astuple(augmentation) == (0.0, 0.0, 0.0, 2.0)
+    assert dataclasses.astuple(augmentation) == (10.0, 0.1, 0.06, 0.0, 0.0)
+    augmentation = make_experiment(translation_pixels=2.0, invert=0.5).augmentation
+    assert dataclasses.astuple(augmentation) == (0.0, 0.0, 0.0, 2.0, 0.5)
+
+
+@pytest.mark.parametrize("schedule", ["constant", "cosine", "linear"])
+def test_the_classifiers_have_a_schedule_of_their_own(schedule, make_experiment):
+    experiment = make_experiment(
+        classifier_schedule=schedule, classifier_learning_rate=0.5, classifier_steps=4
+    )
+    optimizer = experiment.build_classifier("source").optimizer
+    assert float(optimizer.learning_rate) == pytest.approx(0.5)
+    optimizer.iterations.assign(3)
+    assert (float(optimizer.learning_rate) < 0.3) == (schedule != "constant")
