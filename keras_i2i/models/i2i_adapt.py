@@ -38,7 +38,7 @@ from keras_i2i.errors import InputError
 from keras_i2i.losses.task import cross_entropy
 from keras_i2i.models.adversarial import AdversarialModel, checked_weights
 from keras_i2i.models.image_model import DOMAINS
-from keras_i2i.models.passes import moving_averages_kept, on_both
+from keras_i2i.models.passes import decoded, moving_averages_kept, on_both
 
 TERMS = (
     "task",
@@ -378,14 +378,11 @@ class I2IAdapt(AdversarialModel):
             ("source", "x", trunk_x, trunk_y),
             ("target", "y", trunk_y, trunk_x),
         ):
-            branch = getattr(self, f"{domain}_branch")
-            identity, fake = f"identity_{letter}", f"fake_{letter}"
-            if self._rebuilds(domain) and self._translates_to(domain):
-                out[identity], out[fake] = on_both(branch, own, others)
-            elif self._rebuilds(domain):
-                out[identity] = branch(own, training=True)
-            elif self._translates_to(domain):
-                out[fake] = branch(others, training=True)
+            out |= decoded(
+                getattr(self, f"{domain}_branch"),
+                {f"identity_{letter}": own} if self._rebuilds(domain) else {},
+                {f"fake_{letter}": others} if self._translates_to(domain) else {},
+            )
         return out
 
 

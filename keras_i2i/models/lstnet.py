@@ -41,7 +41,7 @@ from keras_i2i import losses
 from keras_i2i.errors import InputError
 from keras_i2i.models.adversarial import AdversarialModel, checked_weights
 from keras_i2i.models.image_model import DOMAINS
-from keras_i2i.models.passes import moving_averages_kept, on_both
+from keras_i2i.models.passes import decoded, moving_averages_kept, on_both
 from keras_i2i.networks import lstnet as networks
 
 WEIGHTS = {
@@ -182,14 +182,11 @@ class LSTNet(AdversarialModel):
             ("source", of_source, of_target),
             ("target", of_target, of_source),
         ):
-            branch = getattr(self, f"{domain}_branch")
-            identity, fake = f"identity_{domain}", f"fake_{domain}"
-            if self._rebuilds(domain) and self._translates_to(domain):
-                out[identity], out[fake] = on_both(branch, own, others)
-            elif self._rebuilds(domain):
-                out[identity] = branch(own, training=True)
-            elif self._translates_to(domain):
-                out[fake] = branch(others, training=True)
+            out |= decoded(
+                getattr(self, f"{domain}_branch"),
+                {f"identity_{domain}": own} if self._rebuilds(domain) else {},
+                {f"fake_{domain}": others} if self._translates_to(domain) else {},
+            )
         if self._cycles():
             with self._moving_averages_kept():
                 latents = self._encode(out["fake_source"], out["fake_target"])

@@ -24,6 +24,23 @@ def on_both(network, first, second):
     return joined[:size], joined[size:]
 
 
+def decoded(branch, rebuilds, translates):
+    """A domain's decoder branch in training, in one pass where it has two things to do.
+
+    Args:
+        branch: a `keras.Model` from features (batch, ...) to images of its domain.
+        rebuilds: name → features of the domain's own images, to be rebuilt; empty for none.
+        translates: name → features of the other domain's images, to be translated; likewise.
+
+    Returns:
+        A dict, name → images, of those names.
+    """
+    wanted = {**rebuilds, **translates}
+    if len(wanted) == 2:
+        return dict(zip(wanted, on_both(branch, *wanted.values()), strict=True))
+    return {name: branch(features, training=True) for name, features in wanted.items()}
+
+
 @contextlib.contextmanager
 def moving_averages_kept(*networks):
     """For passes over translations: batch norm's moving averages stay those of real images.
