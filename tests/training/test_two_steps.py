@@ -416,6 +416,7 @@ class TestAnInterruptedRun:
         ]
         assert_same_run(run, finished(name))
 
+    @pytest.mark.slow  # the kills above one by one, in a single run
     def test_between_and_within_steps_it_ends_as_if_it_had_not_been(self, begun, finished):
         run = begun("cyclegan", "translator")
 
