@@ -1,4 +1,4 @@
-"""Random rotation, scale and translation, and negatives: one affine map per image."""
+"""Random rotation, scale and translation, levels and negatives: of places and of values."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from keras_i2i.errors import InputError
 
 @dataclasses.dataclass(frozen=True)
 class Augmentation:
-    """Moves every image of a batch by an affine map of its own.
+    """Changes every image of a batch by maps of its own: one of places, one of values.
 
     There are no flips: a mirrored digit is no digit.
 
@@ -23,6 +23,10 @@ class Augmentation:
             times the side.
         pixels: an image is also shifted along each side by uniform(-pixels, pixels), in pixels
             whatever its size.
+        levels: in each channel of an image, black becomes -1 + uniform(0, levels), white becomes
+            1 - uniform(0, levels), and what lies between goes along linearly. 1 fades and tints at
+            most to where black meets white; beyond, channels may turn into their negatives; at 2,
+            both are any color.
         invert: probability of turning an image into its negative, x → -x.
     """
 
@@ -30,19 +34,20 @@ class Augmentation:
     scale: float = 0.0
     translation: float = 0.0
     pixels: float = 0.0
+    levels: float = 0.0
     invert: float = 0.0
 
     def __post_init__(self):
         reaches = (self.rotation, self.translation, self.pixels)
         fits = all(reach >= 0 for reach in reaches) and 0 <= self.scale < 1
-        if not (fits and 0 <= self.invert <= 1):
+        if not (fits and 0 <= self.levels <= 2 and 0 <= self.invert <= 1):
             raise InputError(
                 f"Got {self}; expected rotation, translation and pixels of at least 0, scale of at "
-                "least 0 and below 1, and invert from 0 to 1."
+                "least 0 and below 1, levels from 0 to 2, and invert from 0 to 1."
             )
 
     def __call__(self, images, seed) -> tf.Tensor:
-        """Returns the images, moved.
+        """Returns the images, changed.
 
         Stateless: the result depends on `images` and `seed` alone, so a new batch needs a new
         seed. Pixels in between are interpolated bilinearly; where the map reaches beyond an
@@ -73,11 +78,19 @@ class Augmentation:
             shift_x=shift_x,
             shift_y=shift_y,
         )
-        if not self.invert:
-            return moved
-        # From a seed of its own, for the same reason.
-        uniform = tf.random.stateless_uniform((tf.shape(images)[0], 1, 1, 1), tf.add(seed, 1))
-        return tf.where(uniform < self.invert, -moved, moved)
+        # From seeds of their own, for the same reason.
+        count = tf.shape(images)[0]
+        if self.levels:
+            shape = (2, count, 1, 1, images.shape[-1])
+            lift, drop = tf.unstack(
+                tf.random.stateless_uniform(shape, tf.add(seed, 2), 0.0, self.levels)
+            )
+            black, white = -1.0 + lift, 1.0 - drop
+            moved = ((1.0 - moved) * black + (1.0 + moved) * white) / 2.0
+        if self.invert:
+            uniform = tf.random.stateless_uniform((count, 1, 1, 1), tf.add(seed, 1))
+            moved = tf.where(uniform < self.invert, -moved, moved)
+        return moved
 
 
 def transform(images, *, rotation, scale, shift_x, shift_y) -> tf.Tensor:

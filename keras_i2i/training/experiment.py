@@ -87,12 +87,21 @@ class Experiment:
     translation_pixels: float = _option(
         0.0, "Augmentation: shift by up to ± this many pixels, whatever the size.", minimum=0
     )
+    levels: float = _option(
+        0.0,
+        "Augmentation: per channel, move black and white towards each other by up to this; the "
+        "range is 2.",
+        minimum=0,
+    )
     invert: float = _option(0.0, "Augmentation: probability of a negative image.", minimum=0)
 
     steps: int = _option(10000, "Training steps of the method's model.", minimum=1)
     steps_per_epoch: int = _option(100, "Steps between log lines and checkpoints.", minimum=1)
     batch_size: int = _option(64, "Images of each domain in a step, over all GPUs.", minimum=2)
     learning_rate: float = _option(2e-4, "Adam's, for the generators and discriminators.", above=0)
+    discriminator_learning_rate: float = _option(
+        0.0, "The discriminators', where it differs; 0: --learning_rate.", minimum=0
+    )
     beta_1: float = _option(0.5, "Adam's first momentum.", minimum=0)
     schedule: str = _option("constant", "Learning rate over the run.", choices=SCHEDULES)
     ema_momentum: float = _option(
@@ -195,6 +204,8 @@ class Experiment:
         for name in ("beta_1", "ema_momentum", "scale", "dropout"):
             if getattr(self, name) >= 1:
                 problems.append(f"--{name} must be below 1. Received: {getattr(self, name)}")
+        if self.levels > 2:
+            problems.append(f"--levels must be at most 2. Received: {self.levels}")
         if self.invert > 1:
             problems.append(f"--invert is a probability, at most 1. Received: {self.invert}")
         if self.method in METHODS:
@@ -267,6 +278,16 @@ class Experiment:
         if self.encoder_file and self.method != "dtn":
             yield f"--encoder_file goes with --method=dtn only. Received: --method={self.method}"
         if domains_are_known:
+            if self.adaptation and not self.num_classes:
+                yield (
+                    f"--adaptation={self.adaptation} needs labels; --source={self.source} has none."
+                )
+            if self.translated_copy and self.adapts_by not in ("on_translated_source", "sum"):
+                yield (
+                    "--translated_copy needs a classifier that learns from it: "
+                    "--adaptation=on_translated_source or sum. "
+                    f"Received: --adaptation={self.adapts_by or 'nothing, without labels'}"
+                )
             yield from self._direction_problems(method)
             yield from method.problems(self)
 
@@ -300,7 +321,12 @@ class Experiment:
     def augmentation(self):
         """What is done to training images."""
         return data.Augmentation(
-            self.rotation, self.scale, self.translation, self.translation_pixels, self.invert
+            rotation=self.rotation,
+            scale=self.scale,
+            translation=self.translation,
+            pixels=self.translation_pixels,
+            levels=self.levels,
+            invert=self.invert,
         )
 
     @property

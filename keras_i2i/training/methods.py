@@ -68,9 +68,13 @@ def optimizers(experiment, updates):
     ema = {}
     if experiment.ema_momentum:
         ema = {"use_ema": True, "ema_momentum": experiment.ema_momentum}
+    their_rate = experiment.discriminator_learning_rate or experiment.learning_rate
     ours, theirs = (
-        scheduled(experiment.learning_rate, experiment.schedule, updates * steps)
-        for steps in (1, experiment.discriminator_steps)
+        scheduled(rate, experiment.schedule, updates * steps)
+        for rate, steps in (
+            (experiment.learning_rate, 1),
+            (their_rate, experiment.discriminator_steps),
+        )
     )
     return (
         keras.optimizers.Adam(ours, beta_1=experiment.beta_1, **ema),

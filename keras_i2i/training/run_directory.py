@@ -44,12 +44,15 @@ class RunDirectory:
         """The experiment's folder, new or with the same experiment in it.
 
         Raises:
-            InputError: the folder holds a run with other flags, or something else.
+            InputError: the folder holds a run with other flags, or something else, or its flags
+                cannot be read.
         """
         run = cls(experiment.run_dir, experiment)
         text = flags.to_flagfile(experiment)
         if run.flagfile.exists():
-            difference = _difference(run.flagfile.read_text(), text)
+            # By way of the experiment: flags that the file's version did not have are as they were.
+            there = flags.to_flagfile(flags.from_flagfile(run.flagfile))
+            difference = _difference(there, text)
             if difference:
                 raise InputError(
                     f"{run.path} holds a run with other flags:\n{difference}\n"
@@ -151,7 +154,7 @@ def _difference(old, new):
 
     old, new = read(old), read(new)
     lines = []
-    for name in sorted(old.keys() | new.keys()):
-        if old.get(name) != new.get(name):
-            lines.append(f"  --{name}={old.get(name, '')} there, {new.get(name, '')} given")
+    for name in sorted(old):
+        if old[name] != new[name]:
+            lines.append(f"  --{name}={old[name]} there, {new[name]} given")
     return "\n".join(lines)

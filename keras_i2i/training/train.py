@@ -15,6 +15,7 @@ from keras_i2i.files import replacing, write_json
 from keras_i2i.models import ReadsThroughTranslation, WeightedSum, choose_weight
 from keras_i2i.training import callbacks, flags
 from keras_i2i.training.methods import METHODS
+from keras_i2i.training.run_data import RunData
 from keras_i2i.training.run_directory import MAIN_STEPS, RunDirectory
 
 # The learning curve and the image grids are looked at, not reported: a part of the images will do.
@@ -60,7 +61,7 @@ def train(experiment, log=print, only=()):
         return _announce(run, run.results(), log)
 
     strategy = _strategy()
-    domains = _Data(experiment)
+    domains = RunData(experiment)
     log(
         f"{experiment.source} → {experiment.target}: {len(domains.source)} "
         f"{'labelled' if experiment.num_classes else 'source'}, {len(domains.target)} unlabelled "
@@ -127,7 +128,7 @@ def evaluate(run, domains=None, log=print):
         The content of `metrics.json`.
     """
     experiment = run.experiment
-    domains = domains or _Data(experiment)
+    domains = domains or RunData(experiment)
     steps = [step for step in steps_of(experiment) if step not in ("translated_copy", "sum")]
     (main,) = set(steps) & set(MAIN_STEPS) or {steps[-1]}
     results, seconds = [], []
@@ -208,12 +209,26 @@ def load_models(run, seed):
             f"Received: {seed}"
         )
     steps = steps_of(experiment)
-    models = {step: load_model(run, step, seed) for step in steps if step in _CLASSIFIER_STEPS}
-    if "adapted" in steps:
-        models["adapted"] = load_model(run, "adapted", seed)
+    models = _load_parts(run, seed, steps)
+    if "sum" in steps:
+        path = run.sum_weight(seed)
+        _check_finished(run, "sum", path)
+        weight = json.loads(path.read_text())["weight"]
+        models["sum"] = WeightedSum(*(models[name] for name in _HALVES), weight)
+    if "translator" in steps and experiment.adapts_by:
+        models["adapted"] = models[experiment.adapts_by]
+    return models
+
+
+def _load_parts(run, seed, steps):
+    """What `load_models` gives, of these steps, before anything is summed or chosen."""
+    models = {
+        step: load_model(run, step, seed)
+        for step in steps
+        if step in (*_CLASSIFIER_STEPS, "adapted")
+    }
     if "translator" not in steps:
         return models
-
     models["translator"] = translator = load_model(run, "translator", seed)
     if translator.can_classify:
         models["joint"] = translator
@@ -225,13 +240,6 @@ def load_models(run, seed):
         models["reads_translated_target"] = ReadsThroughTranslation(
             translator, models["source_only"], "source"
         )
-    if "sum" in steps:
-        path = run.sum_weight(seed)
-        _check_finished(run, "sum", path)
-        weight = json.loads(path.read_text())["weight"]
-        models["sum"] = WeightedSum(*(models[name] for name in _HALVES), weight)
-    if experiment.adapts_by:
-        models["adapted"] = models[experiment.adapts_by]
     return models
 
 
@@ -243,109 +251,6 @@ def load_reader(run, seed):
         for name in ("adapted", "translator", "source_only", "target_only")
         if name in models
     )
-
-
-class _Data:
-    """The images of an experiment. The target's training labels stay behind in `data`."""
-
-    def __init__(self, experiment):
-        place = {"data_dir": experiment.data_dir or None}
-        source, target = (
-            {"validation_size": None if size < 0 else size, **place}
-            for size in (experiment.source_validation_size, experiment.target_validation_size)
-        )
-        self.source = data.load(
-            experiment.source, "train", size=experiment.source_size or None, **source
-        )
-        self.source_validation = None
-        if source["validation_size"] != 0:
-            self.source_validation = data.load(experiment.source, "validation", **source)
-        self.source_test = data.load(experiment.source, "test", **place)
-        if not experiment.num_classes:
-            # A batch has labels. Methods for sources without any do not look at them.
-            unknown = np.zeros(len(self.source), np.int64)
-            self.source = data.Examples(self.source.images, unknown)
-        self._target = {"size": experiment.target_size or None, **target}
-        self.target = data.load_unlabelled(experiment.target, "train", **self._target)
-        self.target_test = data.load(experiment.target, "test", **place)
-        self._experiment = experiment
-
-    def watched(self, step, model, count):
-        """What the learning curves measure: name → (domain, images, labels)."""
-        watched = {
-            "source_validation_accuracy": ("source", self.source_validation),
-            "target_test_accuracy": ("target", self.target_test),
-        }
-        if not model.can_classify:
-            return {}
-        if step == "on_translated_source":
-            del watched["source_validation_accuracy"]  # it is not meant to read these
-        first = {
-            name: (domain, examples.take(min(count, len(examples))))
-            for name, (domain, examples) in watched.items()
-            if examples is not None and examples.labels is not None
-        }
-        return {
-            name: (domain, _prepared(examples, model.image_shape_of(domain)), examples.labels)
-            for name, (domain, examples) in first.items()
-        }
-
-    def test_images(self, count):
-        """A few test images of each domain to look at, (count, H, W, C) in [-1, 1]."""
-        return self._first(count, self.source_test, self.target_test)
-
-    def training_images(self, count):
-        """A few training images of each domain, the target's without labels, likewise."""
-        return self._first(count, self.source, self.target)
-
-    def _first(self, count, source, target):
-        shapes = self._experiment.image_shape, self._experiment.target_shape
-        return [
-            _prepared(examples.take(min(count, len(examples))), shape)
-            for examples, shape in zip((source, target), shapes, strict=True)
-        ]
-
-    def labelled_target(self):
-        """All labelled target images: for the ceiling, which is for reporting, and nothing else."""
-        return data.load(self._experiment.target, "train", **self._target)
-
-    def few_labelled_target(self, seed):
-        """The labelled target images of few-label adaptation, or None."""
-        count = self._experiment.target_labels_per_class
-        if not count:
-            return None
-        return data.load_few_labelled(self._experiment.target, count, seed=seed, **self._target)
-
-    def batches(self, step, seed, first_step, translated_copy=None):
-        """A step's training batches from that one on."""
-        experiment = self._experiment
-        shape, target_shape = experiment.image_shape, experiment.target_shape
-        options = {
-            "batch_size": experiment.batch_size,
-            "seed": seed,
-            "augmentation": experiment.augmentation,
-            "first_step": first_step,
-        }
-        if step in MAIN_STEPS:
-            few = self.few_labelled_target(seed)
-            return data.unpaired_batches(
-                self.source,
-                self.target,
-                labelled_target=few,
-                image_shape=shape,
-                target_shape=target_shape,
-                **options,
-            )
-        examples = self.labelled_target() if step == "target_only" else self.source
-        if translated_copy:
-            examples = data.read_translated_copy(translated_copy)
-        if step == "target_only" or translated_copy:
-            shape = target_shape
-        return data.labelled_batches(examples, image_shape=shape, **options)
-
-
-def _prepared(examples, image_shape):
-    return np.asarray(data.preprocess(examples.images, image_shape))
 
 
 def _size(image_shape):
@@ -404,12 +309,10 @@ def _train_step(run, step, seed, domains, log):
         run.history(step, seed), done, domains.watched(step, model, _CURVE_IMAGES)
     )
     folder = run.tensorboard(step, seed)
-    watchers = []
+    diversity, grids = [], []
     if model.can_translate:
-        watchers = [
-            callbacks.Diversity(*domains.training_images(_DIVERSITY_IMAGES), log),
-            callbacks.ImageGrid(folder / "images", *domains.test_images(_GRID_IMAGES)),
-        ]
+        diversity = [callbacks.Diversity(*domains.training_images(_DIVERSITY_IMAGES), log)]
+        grids = [callbacks.ImageGrid(folder / "images", *domains.test_images(_GRID_IMAGES))]
     model.fit(
         domains.batches(step, seed, done * per_epoch, copy),
         steps_per_epoch=per_epoch,
@@ -418,9 +321,9 @@ def _train_step(run, step, seed, domains, log):
         shuffle=False,  # the data are
         verbose=0,
         callbacks=[
-            *watchers[:1],
+            *diversity,  # before the history, which writes its number down
             history,
-            *watchers[1:],
+            *grids,
             keras.callbacks.TensorBoard(folder, write_graph=False),
             callbacks.Progress(f"{step}, seed {seed}", steps, per_epoch),
             checkpoint,
@@ -462,13 +365,9 @@ def _choose_weight(run, seed, domains, log):
     path = run.sum_weight(seed)
     if path.exists():
         return
-    translator = load_model(run, "translator", seed)
-    halves = (
-        ReadsThroughTranslation(translator, load_model(run, step, seed), domain)
-        for step, domain in (("on_translated_source", "target"), ("source_only", "source"))
-    )
+    parts = _load_parts(run, seed, ["source_only", "translator", "on_translated_source"])
     _, images = domains.training_images(_WEIGHT_IMAGES)
-    weight = choose_weight(*halves, images)
+    weight = choose_weight(*(parts[name] for name in _HALVES), images)
     write_json(path, {"weight": weight})
     log(
         f"sum, seed {seed}: {weight:.2f} on_translated_source + {1 - weight:.2f} "

@@ -167,6 +167,38 @@ def test_negatives():
     np.testing.assert_allclose(Augmentation(invert=1.0)(images, (1, 2)), -images, atol=1e-6)
 
 
+@pytest.mark.parametrize("levels", [0.5, 2.0])
+def test_levels(levels):
+    images = np.repeat(noise(1, channels=3), 2000, axis=0)
+    shown = Augmentation(levels=levels)(images, (1, 2)).numpy().astype("float64")
+    # One straight line through the values of each channel of each image, found by two of them ...
+    flat, given = shown.reshape(2000, -1, 3), images[0].reshape(-1, 3).astype("float64")
+    low, high, channel = given.argmin(0), given.argmax(0), np.arange(3)
+    rise = (flat[:, high, channel] - flat[:, low, channel]) / (
+        given[high, channel] - given[low, channel]
+    )
+    black = flat[:, low, channel] - rise * (given[low, channel] + 1)
+    np.testing.assert_allclose(flat, black[:, None] + rise[:, None] * (given + 1), atol=1e-5)
+    # ... whose ends are uniform, each drawn for itself, for the channels one by one.
+    ends = np.concatenate([(black + 1) / levels, (1 - black - 2 * rise) / levels], axis=1)
+    assert ends.min() > -1e-5 and ends.max() < 1 + 1e-5
+    np.testing.assert_allclose(ends.mean(0), 0.5, atol=0.03)
+    np.testing.assert_allclose(ends.var(0), 1 / 12, rtol=0.1)
+    np.testing.assert_allclose(np.corrcoef(ends.T), np.eye(6), atol=0.1)
+
+
+def test_levels_change_no_places():
+    images = noise(8, channels=3)
+    fields = {"rotation": 20.0, "pixels": 2.0}
+    plain = Augmentation(**fields)(images, (3, 4)).numpy()
+    shown = Augmentation(**fields, levels=0.5)(images, (3, 4)).numpy()
+    assert shown.shape == images.shape and shown.dtype == np.float32
+    for one, other in zip(plain, shown, strict=True):
+        for channel in range(3):
+            values = np.corrcoef(one[..., channel].ravel(), other[..., channel].ravel())
+            assert values[0, 1] > 0.9999
+
+
 def test_no_flips():
     # A flip reverses the turn from the right-hand mark to the lower mark about the center.
     image = dot(10, 10, side=21)
@@ -194,6 +226,8 @@ def test_no_flips():
         {"translation": -0.1},
         {"pixels": -1},
         {"pixels": np.nan},
+        {"levels": -0.1},
+        {"levels": 2.1},
         {"invert": -0.1},
         {"invert": 1.1},
     ],

@@ -60,6 +60,7 @@ BAD = [
     ({"learning_rate": -1e-4}, "--learning_rate must be above 0. Received: -0.0001"),
     ({"learning_rate": 0.0}, "--learning_rate must be above 0. Received: 0.0"),
     ({"learning_rate": float("nan")}, "--learning_rate must be above 0. Received: nan"),
+    ({"discriminator_learning_rate": -1.0}, "--discriminator_learning_rate must be at least 0"),
     ({"classifier_learning_rate": 0.0}, "--classifier_learning_rate must be above 0"),
     ({"beta_1": 1.0}, "--beta_1 must be below 1. Received: 1.0"),
     ({"ema_momentum": 1.5}, "--ema_momentum must be below 1. Received: 1.5"),
@@ -92,6 +93,7 @@ BAD = [
     ({"target_image_size": 8}, "--target_image_size must be at least 16, or 0. Received: 8"),
     ({"target_channels": 2}, "--target_channels must be one of 0, 1, 3. Received: 2"),
     ({"dropout": 1.0}, "--dropout must be below 1. Received: 1.0"),
+    ({"levels": 2.5}, "--levels must be at most 2. Received: 2.5"),
     ({"invert": 1.5}, "--invert is a probability, at most 1. Received: 1.5"),
     ({"pool_size": -1}, "--pool_size must be at least 0. Received: -1"),
     ({"generator_width": 0.0}, "--generator_width must be above 0. Received: 0.0"),
@@ -164,6 +166,11 @@ BAD = [
         "--target_labels_per_class does not go with --method=cyclegan.",
     ),
     (
+        {"method": "lstnet", "translated_copy": True},
+        "--translated_copy needs a classifier that learns from it: "
+        "--adaptation=on_translated_source or sum. Received: --adaptation=reads_translated_target",
+    ),
+    (
         {"method": "lstnet", "encoder_file": "f.keras"},
         "--encoder_file goes with --method=dtn only.",
     ),
@@ -226,6 +233,12 @@ UNLABELLED = [
     ({"method": "target_only"}, "--method=target_only needs labels; image_folder:"),
     ({"method": "dtn"}, "--method=dtn needs --encoder_file, because --source=image_folder:"),
     ({"target_labels_per_class": 1}, "--target_labels_per_class needs labels; image_folder:"),
+    ({"method": "cyclegan", "adaptation": "sum"}, "--adaptation=sum needs labels; --source=image"),
+    (
+        {"method": "cyclegan", "translated_copy": True},
+        "--translated_copy needs a classifier that learns from it: "
+        "--adaptation=on_translated_source or sum. Received: --adaptation=nothing, without labels",
+    ),
 ]
 
 
@@ -295,7 +308,7 @@ def test_the_problems_of_a_method_are_all_listed_at_once():
             ["source_only", "translator", "translated_copy", "on_translated_source"],
         ),
         (
-            {"adaptation": "reads_translated_target", "translated_copy": True, "ceiling": False},
+            {"adaptation": "reads_translated_target", "ceiling": False},
             ["source_only", "translator"],
         ),
         ({"preset": "cyclegan", "ceiling": False}, ["source_only", "translator"]),
@@ -459,6 +472,14 @@ def test_a_model_is_built_as_the_experiment_says(make_experiment):
     assert (model.discriminator_steps, model.generator_steps) == (2, 3)
 
 
+@pytest.mark.parametrize("schedule", ["constant", "cosine", "linear"])
+def test_the_discriminators_may_have_a_rate_of_their_own(schedule, make_experiment):
+    fields = {"schedule": schedule, "learning_rate": 0.5, "discriminator_learning_rate": 0.125}
+    model = make_experiment(**fields).build_model(0)
+    assert float(model.optimizer.learning_rate) == 0.5
+    assert float(model.discriminator_optimizer.learning_rate) == 0.125
+
+
 def test_a_cosine_schedule_ends_at_0_with_each_players_last_update(make_experiment):
     model = make_experiment(
         schedule="cosine", steps=10, discriminator_steps=2, generator_steps=3, learning_rate=0.5
@@ -510,9 +531,9 @@ def test_a_classifier_is_built_as_the_experiment_says(make_experiment):
 
 def test_augmentation_is_passed_on(make_experiment):
     augmentation = make_experiment(rotation=10.0, scale=0.1, translation=0.06).augmentation
-    assert dataclasses.astuple(augmentation) == (10.0, 0.1, 0.06, 0.0, 0.0)
-    augmentation = make_experiment(translation_pixels=2.0, invert=0.5).augmentation
-    assert dataclasses.astuple(augmentation) == (0.0, 0.0, 0.0, 2.0, 0.5)
+    assert dataclasses.astuple(augmentation) == (10.0, 0.1, 0.06, 0.0, 0.0, 0.0)
+    augmentation = make_experiment(translation_pixels=2.0, levels=1.5, invert=0.5).augmentation
+    assert dataclasses.astuple(augmentation) == (0.0, 0.0, 0.0, 2.0, 1.5, 0.5)
 
 
 @pytest.mark.parametrize("schedule", ["constant", "cosine", "linear"])

@@ -32,6 +32,18 @@ def test_the_same_flags_are_accepted_again(run_dir, make_experiment):
     assert contents(run_dir) == before
 
 
+def test_a_run_of_a_version_that_lacked_a_flag_is_continued_with_its_default(
+    run_dir, make_experiment
+):
+    flagfile = RunDirectory.create(make_experiment(run_dir=run_dir)).flagfile
+    whole = flagfile.read_text()
+    flagfile.write_text(whole.replace("--levels=0.0\n", ""))
+    with pytest.raises(InputError, match=r"--levels=0\.0 there, 0\.5 given"):
+        RunDirectory.create(make_experiment(run_dir=run_dir, levels=0.5))
+    RunDirectory.create(make_experiment(run_dir=run_dir))
+    assert flagfile.read_text() == whole != whole.replace("--levels=0.0\n", "")
+
+
 def test_other_flags_are_refused_with_the_difference(run_dir, make_experiment):
     fields = {"run_dir": run_dir, "seeds": [0, 1]}
     RunDirectory.create(make_experiment(**fields, learning_rate=0.1, ceiling=True))

@@ -17,6 +17,7 @@ from keras_i2i.models import Classifier, ReadsThroughTranslation, WeightedSum
 from keras_i2i.training import train as train_module
 from keras_i2i.training.experiment import Experiment
 from keras_i2i.training.methods import METHODS
+from keras_i2i.training.run_data import RunData
 from keras_i2i.training.run_directory import RunDirectory
 from keras_i2i.training.train import evaluate, load_model, load_models, load_reader, steps_of, train
 
@@ -570,7 +571,7 @@ class TestOnly:
 class TestTheTranslatedCopy:
     def test_it_shows_the_same_images_as_translating_on_the_fly_in_the_same_order(self, finished):
         run = finished("cyclegan_copy")
-        domains = train_module._Data(run.experiment)
+        domains = RunData(run.experiment)
         step = "on_translated_source"
         copied = domains.batches(step, 0, 3, run.translated_copy(0)).take(3)
         fresh = domains.batches(step, 0, 3).take(3)
@@ -615,7 +616,7 @@ class TestTargetLabels:
         monkeypatch.setattr(
             RunDirectory, "sum_weight", lambda run, seed: run.path / "history" / "other.json"
         )
-        domains = train_module._Data(run.experiment)
+        domains = RunData(run.experiment)
         lines = []
         train_module._choose_weight(run, 0, domains, lines.append)
         ((one, other, images),) = seen
