@@ -536,7 +536,7 @@ class TestOnly:
         [
             ("dtn", "translator", "source_only"),
             ("cyclegan", "on_translated_source", "translator"),
-            ("cyclegan", "sum", "translator"),
+            ("cyclegan", "sum", "source_only"),
             ("cyclegan_copy", "translated_copy", "translator"),
             ("cyclegan_copy", "on_translated_source", "translated_copy"),
         ],
