@@ -1,6 +1,7 @@
 """Domains by name. A new domain is one file and one line here.
 
-A folder of one's own images is a domain too, `image_folder:PATH`; see `image_folder.py`.
+A folder of one's own images is a domain too: `image_folder:PATH` with classes or
+`segmentation_folder:PATH` with masks; see `image_folder.py` and `segmentation_folder.py`.
 """
 
 from __future__ import annotations
@@ -10,15 +11,28 @@ import os
 
 import numpy as np
 
-from keras_i2i.data import image_folder
+from keras_i2i.data import image_folder, segmentation_folder
 from keras_i2i.data.augmentation import Augmentation
-from keras_i2i.data.batches import evaluation_batches, labelled_batches, unpaired_batches
-from keras_i2i.data.domain import SPLITS, Domain, Examples
+from keras_i2i.data.batches import (
+    evaluation_batches,
+    in_memory,
+    input_errors,
+    labelled_batches,
+    unpaired_batches,
+)
+from keras_i2i.data.cityscapes import CITYSCAPES
+from keras_i2i.data.domain import SPLITS, Domain
+from keras_i2i.data.examples import IGNORED, Examples, StoredExamples
+from keras_i2i.data.geometry import Geometry
+from keras_i2i.data.gta5 import GTA5
 from keras_i2i.data.handwritten_digits import HANDWRITTEN_DIGITS
 from keras_i2i.data.mnist import MNIST
 from keras_i2i.data.mnist_m import MNIST_M
+from keras_i2i.data.office31 import AMAZON, DSLR, WEBCAM
 from keras_i2i.data.preprocessing import preprocess, to_uint8
 from keras_i2i.data.printed_digits import PRINTED_DIGITS
+from keras_i2i.data.storage import Storage
+from keras_i2i.data.street_scenes import NIGHT_STREETS, RENDERED_STREETS
 from keras_i2i.data.svhn import SVHN
 from keras_i2i.data.translated_copy import read_translated_copy, write_translated_copy
 from keras_i2i.data.usps import USPS
@@ -26,13 +40,19 @@ from keras_i2i.errors import InputError
 
 __all__ = [
     "DOMAINS",
+    "IGNORED",
     "SPLITS",
     "Augmentation",
     "Domain",
     "Examples",
+    "Geometry",
+    "Storage",
+    "StoredExamples",
     "check_same_classes",
     "evaluation_batches",
     "get_domain",
+    "in_memory",
+    "input_errors",
     "labelled_batches",
     "load",
     "load_few_labelled",
@@ -53,25 +73,40 @@ DOMAINS: dict[str, Domain] = {
         USPS,
         SVHN,
         MNIST_M,
+        RENDERED_STREETS,
+        NIGHT_STREETS,
+        AMAZON,
+        DSLR,
+        WEBCAM,
+        GTA5,
+        CITYSCAPES,
     )
 }
 
 
-def get_domain(name: str) -> Domain:
-    """Returns the domain called `name`; "image_folder:PATH" is a folder of images.
+_FOLDERS = {module.PREFIX: module for module in (image_folder, segmentation_folder)}
+
+
+def get_domain(name: str, storage: Storage | None = None) -> Domain:
+    """Returns the domain called `name`.
+
+    Args:
+        name: one of `DOMAINS`; "image_folder:PATH" or "segmentation_folder:PATH" is a folder.
+        storage: how folders are split; None for the default.
 
     Raises:
         InputError: there is none of that name, or the folder cannot be used.
     """
     if name in DOMAINS:
         return DOMAINS[name]
-    if str(name).startswith(image_folder.PREFIX):
-        return image_folder.domain(name)
+    for prefix, module in _FOLDERS.items():
+        if str(name).startswith(prefix):
+            return module.domain(name, storage or Storage())
     similar = difflib.get_close_matches(str(name), DOMAINS, n=1)
     hint = f" Did you mean {similar[0]}?" if similar else ""
     raise InputError(
         f"Got domain {name!r}; expected one of {', '.join(DOMAINS)}, or "
-        f"{image_folder.PREFIX}PATH for a folder of images.{hint}"
+        f"{'PATH or '.join(_FOLDERS)}PATH for a folder of images.{hint}"
     )
 
 
@@ -82,10 +117,11 @@ def load(
     data_dir: str | os.PathLike | None = None,
     size: int | None = None,
     validation_size: int | None = None,
-) -> Examples:
+    storage: Storage | None = None,
+) -> Examples | StoredExamples:
     """Reads one split of a domain with its labels; see `Domain.load`."""
-    return get_domain(name).load(
-        split, data_dir=data_dir, size=size, validation_size=validation_size
+    return get_domain(name, storage).load(
+        split, data_dir=data_dir, size=size, validation_size=validation_size, storage=storage
     )
 
 
@@ -96,14 +132,20 @@ def load_unlabelled(
     data_dir: str | os.PathLike | None = None,
     size: int | None = None,
     validation_size: int | None = None,
-) -> Examples:
+    storage: Storage | None = None,
+) -> Examples | StoredExamples:
     """Reads one split of a domain without its labels.
 
     The only way training code reads a target domain's training images: the labels are gone
     before anything else sees them.
     """
     return load(
-        name, split, data_dir=data_dir, size=size, validation_size=validation_size
+        name,
+        split,
+        data_dir=data_dir,
+        size=size,
+        validation_size=validation_size,
+        storage=storage,
     ).without_labels()
 
 
@@ -115,7 +157,8 @@ def load_few_labelled(
     data_dir: str | os.PathLike | None = None,
     size: int | None = None,
     validation_size: int | None = None,
-) -> Examples:
+    storage: Storage | None = None,
+) -> Examples | StoredExamples:
     """Draws `per_class` labelled training examples of every class.
 
     With the same seed a smaller draw is part of a larger one, so that a curve over `per_class`
@@ -128,8 +171,10 @@ def load_few_labelled(
         InputError: a class has fewer than `per_class` training examples, or the domain has no
             labels.
     """
-    domain = get_domain(name)
-    examples = domain.load("train", data_dir=data_dir, size=size, validation_size=validation_size)
+    domain = get_domain(name, storage)
+    examples = domain.load(
+        "train", data_dir=data_dir, size=size, validation_size=validation_size, storage=storage
+    )
     if per_class < 1:
         raise InputError(f"Got {per_class} labelled examples per class; expected at least 1.")
     if examples.labels is None:
@@ -150,7 +195,7 @@ def load_few_labelled(
     return examples[np.concatenate(chosen)]
 
 
-def check_same_classes(source: str, target: str) -> None:
+def check_same_classes(source: str, target: str, storage: Storage | None = None) -> None:
     """Checks that two domains, given by name, have the same classes in the same order.
 
     A target without labels, an image folder without class folders, may have any.
@@ -158,8 +203,16 @@ def check_same_classes(source: str, target: str) -> None:
     Raises:
         InputError: they have not; the message names the classes found on one side only.
     """
-    classes = {name: get_domain(name).class_names for name in (source, target)}
-    if classes[target] in (classes[source], ()):
+    domains = {name: get_domain(name, storage) for name in (source, target)}
+    classes = {name: domain.class_names for name, domain in domains.items()}
+    if classes[target] == ():
+        return
+    if len({domain.has_masks for domain in domains.values()}) > 1:
+        raise InputError(
+            f"{source} and {target} need labels of one kind, but only one of them has masks. "
+            "Choose two domains for classification or two for segmentation."
+        )
+    if classes[target] == classes[source]:
         return
     only = {
         name: [c for c in classes[name] if c not in classes[other]]

@@ -1,4 +1,4 @@
-"""Random rotation, scale and translation, levels and negatives: of places and of values."""
+"""Random mirror images, rotation, scale, translation, levels, negatives: of places and values."""
 
 from __future__ import annotations
 
@@ -7,14 +7,13 @@ import math
 
 import tensorflow as tf
 
+from keras_i2i.data.examples import IGNORED
 from keras_i2i.errors import InputError
 
 
 @dataclasses.dataclass(frozen=True)
 class Augmentation:
     """Changes every image of a batch by maps of its own: one of places, one of values.
-
-    There are no flips: a mirrored digit is no digit.
 
     Attributes:
         rotation: in degrees; an image is turned about its center by uniform(-rotation, rotation).
@@ -28,6 +27,8 @@ class Augmentation:
             most to where black meets white; beyond, channels may turn into their negatives; at 2,
             both are any color.
         invert: probability of turning an image into its negative, x → -x.
+        flip: probability of mirroring an image, left to right, before all else. For photographs; a
+            mirrored digit is no digit.
     """
 
     rotation: float = 0.0
@@ -36,61 +37,73 @@ class Augmentation:
     pixels: float = 0.0
     levels: float = 0.0
     invert: float = 0.0
+    flip: float = 0.0
 
     def __post_init__(self):
         reaches = (self.rotation, self.translation, self.pixels)
         fits = all(reach >= 0 for reach in reaches) and 0 <= self.scale < 1
-        if not (fits and 0 <= self.levels <= 2 and 0 <= self.invert <= 1):
+        shares = 0 <= self.invert <= 1 and 0 <= self.flip <= 1
+        if not (fits and shares and 0 <= self.levels <= 2):
             raise InputError(
                 f"Got {self}; expected rotation, translation and pixels of at least 0, scale of at "
-                "least 0 and below 1, levels from 0 to 2, and invert from 0 to 1."
+                "least 0 and below 1, levels from 0 to 2, invert and flip from 0 to 1."
             )
 
-    def __call__(self, images, seed) -> tf.Tensor:
-        """Returns the images, changed.
+    def __call__(self, images, seed, masks=None) -> tf.Tensor | tuple[tf.Tensor, tf.Tensor]:
+        """Returns the images, changed, and their masks, moved along.
 
         Stateless: the result depends on `images` and `seed` alone, so a new batch needs a new
         seed. Pixels in between are interpolated bilinearly; where the map reaches beyond an
-        image, its edge pixels are repeated, so no value leaves the images' range.
+        image, its edge pixels are repeated, so no value leaves the images' range. Masks take the
+        nearest pixel, and `IGNORED` where the map reaches beyond.
 
         Args:
             images: float, shape (batch, height, width, channels), in [-1, 1].
             seed: integers, shape (2,).
+            masks: uint8, shape (batch, height, width), or None.
 
         Returns:
-            Same shape and type; the images themselves where there is nothing to do.
+            Same shape and type as `images`; with masks, both. What there is nothing to do to is
+            given back itself.
         """
-        if self == Augmentation():
-            return images
-        height, width = images.shape[1:3]
-        # Only who shifts by pixels draws for it: the others' moves stay what they were without.
-        draws = 6 if self.pixels else 4
-        random = tf.random.stateless_uniform((draws, tf.shape(images)[0]), seed, -1.0, 1.0)
-        shift_x = self.translation * width * random[2]
-        shift_y = self.translation * height * random[3]
-        if self.pixels:
-            shift_x += self.pixels * random[4]
-            shift_y += self.pixels * random[5]
-        moved = transform(
-            images,
-            rotation=self.rotation * random[0],
-            scale=1.0 + self.scale * random[1],
-            shift_x=shift_x,
-            shift_y=shift_y,
-        )
-        # From seeds of their own, for the same reason.
+        # Whatever came later draws from a seed of its own: the other maps stay what they were.
         count = tf.shape(images)[0]
+        if self.flip:
+            flipped = tf.random.stateless_uniform((count,), tf.add(seed, 3)) < self.flip
+            images = _mirrored(images, flipped)
+            masks = None if masks is None else _mirrored(masks, flipped)
+        if self.rotation or self.scale or self.translation or self.pixels:
+            moves = self._moves(count, *images.shape[1:3], seed)
+            images = transform(images, **moves)
+            masks = None if masks is None else transform_masks(masks, **moves)
         if self.levels:
             shape = (2, count, 1, 1, images.shape[-1])
             lift, drop = tf.unstack(
                 tf.random.stateless_uniform(shape, tf.add(seed, 2), 0.0, self.levels)
             )
             black, white = -1.0 + lift, 1.0 - drop
-            moved = ((1.0 - moved) * black + (1.0 + moved) * white) / 2.0
+            images = ((1.0 - images) * black + (1.0 + images) * white) / 2.0
         if self.invert:
             uniform = tf.random.stateless_uniform((count, 1, 1, 1), tf.add(seed, 1))
-            moved = tf.where(uniform < self.invert, -moved, moved)
-        return moved
+            images = tf.where(uniform < self.invert, -images, images)
+        return images if masks is None else (images, masks)
+
+    def _moves(self, count, height, width, seed):
+        """Draws what `transform` is to do to each image."""
+        # Only who shifts by pixels draws for it: the others' moves stay what they were without.
+        draws = 6 if self.pixels else 4
+        random = tf.random.stateless_uniform((draws, count), seed, -1.0, 1.0)
+        shift_x = self.translation * width * random[2]
+        shift_y = self.translation * height * random[3]
+        if self.pixels:
+            shift_x += self.pixels * random[4]
+            shift_y += self.pixels * random[5]
+        return {
+            "rotation": self.rotation * random[0],
+            "scale": 1.0 + self.scale * random[1],
+            "shift_x": shift_x,
+            "shift_y": shift_y,
+        }
 
 
 def transform(images, *, rotation, scale, shift_x, shift_y) -> tf.Tensor:
@@ -106,23 +119,58 @@ def transform(images, *, rotation, scale, shift_x, shift_y) -> tf.Tensor:
     Returns:
         Same shape and type as `images`.
     """
+    moves = _inverse(images, rotation, scale, shift_x, shift_y)
+    return _resampled(images, moves, interpolation="BILINEAR", fill_mode="NEAREST")
+
+
+def transform_masks(masks, *, rotation, scale, shift_x, shift_y) -> tf.Tensor:
+    """Does to masks what `transform` does to images.
+
+    Args:
+        masks: uint8, shape (batch, height, width).
+        rotation: as for `transform`, like all the others.
+        scale: factors.
+        shift_x: in pixels to the right.
+        shift_y: in pixels down.
+
+    Returns:
+        Same shape and type as `masks`: the nearest pixels, `IGNORED` outside of a mask.
+    """
+    moves = _inverse(masks, rotation, scale, shift_x, shift_y)
+    masks = masks[..., tf.newaxis]
+    return _resampled(masks, moves, interpolation="NEAREST", fill_mode="CONSTANT")[..., 0]
+
+
+def _inverse(images, rotation, scale, shift_x, shift_y):
+    """Returns for each image (a, b, c, -b, a, d): pixel (x, y) of the result comes from (x0, y0).
+
+      x0 = a x + b y + c,  y0 = -b x + a y + d,
+
+    the inverse rotation and scale of the offset from the shifted center.
+    """
     height, width = images.shape[1:3]
     center_x, center_y = (width - 1) / 2, (height - 1) / 2
-    # The op asks, for each pixel (x, y) of the result, where it comes from:
-    #   x0 = a x + b y + c,  y0 = -b x + a y + d,
-    # the inverse rotation and scale of the offset from the shifted center.
     angle = rotation * (math.pi / 180)
     a, b = tf.cos(angle) / scale, -tf.sin(angle) / scale
     from_x, from_y = center_x + shift_x, center_y + shift_y
     c = center_x - (a * from_x + b * from_y)
     d = center_y - (-b * from_x + a * from_y)
     zero = tf.zeros_like(a)
+    return tf.stack([a, b, c, -b, a, d, zero, zero], axis=1)
+
+
+def _resampled(images, transforms, **how):
     moved = tf.raw_ops.ImageProjectiveTransformV3(
         images=images,
-        transforms=tf.stack([a, b, c, -b, a, d, zero, zero], axis=1),
-        output_shape=(height, width),
-        fill_value=0.0,
-        interpolation="BILINEAR",
-        fill_mode="NEAREST",
+        transforms=transforms,
+        output_shape=images.shape[1:3],
+        fill_value=float(IGNORED),
+        **how,
     )
     return tf.ensure_shape(moved, images.shape)
+
+
+def _mirrored(images, which):
+    """Mirrors those of a batch of images or masks, left to right."""
+    which = tf.reshape(which, [-1] + [1] * (len(images.shape) - 1))
+    return tf.where(which, tf.reverse(images, axis=[2]), images)

@@ -10,18 +10,27 @@ tf.data's own shuffling is never used: it would have to be replayed, or saved, t
 
 from __future__ import annotations
 
+import atexit
+import contextlib
+import functools
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import tensorflow as tf
 
 from keras_i2i.data.augmentation import Augmentation
-from keras_i2i.data.domain import Examples
-from keras_i2i.data.preprocessing import preprocess
+from keras_i2i.data.examples import Examples, StoredExamples, UnreadableError
+from keras_i2i.data.geometry import Geometry
+from keras_i2i.data.preprocessing import preprocess, to_uint8
 from keras_i2i.errors import InputError
 
 
 def unpaired_batches(
-    source: Examples,
-    target: Examples,
+    source: Examples | StoredExamples,
+    target: Examples | StoredExamples,
     *,
     batch_size: int,
     image_shape: tuple[int, int, int],
@@ -29,85 +38,94 @@ def unpaired_batches(
     seed: int,
     augmentation: Augmentation | None = None,
     first_step: int = 0,
-    labelled_target: Examples | None = None,
+    labelled_target: Examples | StoredExamples | None = None,
+    geometry: Geometry | None = None,
 ) -> tf.data.Dataset:
     """Pairs batches of labelled source images with batches of unlabelled target images.
 
-    The two domains are shuffled and augmented independently of each other.
+    The two domains are shuffled, cut and augmented independently of each other. Stored images are
+    decoded while the network trains; one that cannot be read is replaced by the next that can.
 
     Args:
-        source: with labels.
+        source: with labels, or with masks.
         target: without labels (`load_unlabelled`).
         batch_size: B, images per domain and step; may exceed a domain's size.
-        image_shape: (H, W, C) to which source images are brought, see `preprocess`.
+        image_shape: (H, W, C) to which source images are brought, see `Geometry`.
         target_shape: (H', W', C') to which target images are brought, labelled ones among them;
             None for `image_shape`.
         seed: at least 0.
         augmentation: applied to both domains; None for none.
         first_step: the step to begin with.
         labelled_target: a few target examples with labels, for few-label adaptation.
+        geometry: how images of both domains are brought to their shape; None for `Geometry()`.
 
     Returns:
         An infinite dataset of `({"source": (B, H, W, C), "target": (B, H', W', C')}, source
-        labels (B,))`, images float32 in [-1, 1], labels int64. With `labelled_target` the inputs
-        also hold "target_labelled" (L, H', W', C') and "target_labels" (L,), where
-        L = min(B, len(labelled_target)).
+        labels (B,))`, images float32 in [-1, 1], labels int64; masks are uint8, (B, H, W). With
+        `labelled_target` the inputs also hold "target_labelled" (L, H', W', C') and "target_labels"
+        (L,), or masks (L, H', W'), where L = min(B, len(labelled_target)).
 
     Raises:
         InputError: `target` carries labels, `source` or `labelled_target` does not, there are
-            no images, or a number is out of its range.
+            no images, or a number is out of its range. While iterating, see `input_errors`: too
+            many images cannot be read.
     """
-    if target.labels is not None:
+    if target.labels is not None or target.has_masks:
         raise InputError(
             "Got target examples with labels; training must not see them. Read the target with "
             "load_unlabelled, or drop them with without_labels()."
         )
     _check_labelled(source, "source")
-    common = {"seed": seed, "augmentation": augmentation}
+    common = {"seed": seed, "augmentation": augmentation, "geometry": geometry}
     target_shape = image_shape if target_shape is None else target_shape
-    source_stream = _Stream(source, batch_size, stream=0, image_shape=image_shape, **common)
-    target_stream = _Stream(target, batch_size, stream=1, image_shape=target_shape, **common)
-    few_stream = None
+    streams = [
+        _Stream(source, batch_size, stream=0, image_shape=image_shape, **common),
+        _Stream(target, batch_size, stream=1, image_shape=target_shape, **common),
+    ]
     if labelled_target is not None:
         _check_labelled(labelled_target, "labelled target")
         few = min(batch_size, len(labelled_target))
-        few_stream = _Stream(labelled_target, few, stream=2, image_shape=target_shape, **common)
+        streams.append(_Stream(labelled_target, few, stream=2, image_shape=target_shape, **common))
 
-    def batch(step):
-        source_images, source_labels = source_stream(step)
-        inputs = {"source": source_images, "target": target_stream(step)}
-        if few_stream is not None:
-            inputs["target_labelled"], inputs["target_labels"] = few_stream(step)
+    def batch(source, target, few=None):
+        source_images, source_labels = source
+        inputs = {"source": source_images, "target": target}
+        if few is not None:
+            inputs["target_labelled"], inputs["target_labels"] = few
         return inputs, source_labels
 
-    return _endless(batch, first_step)
+    return _prefetched(tf.data.Dataset.zip(*(s.batches(first_step) for s in streams)).map(batch))
 
 
 def labelled_batches(
-    examples: Examples,
+    examples: Examples | StoredExamples,
     *,
     batch_size: int,
     image_shape: tuple[int, int, int],
     seed: int,
     augmentation: Augmentation | None = None,
     first_step: int = 0,
+    geometry: Geometry | None = None,
 ) -> tf.data.Dataset:
     """Batches labelled images of one domain, endlessly.
 
     Args:
-        examples: with labels.
+        examples: with labels, or with masks.
         batch_size: B.
-        image_shape: (H, W, C) to which images are brought, see `preprocess`.
+        image_shape: (H, W, C) to which images are brought, see `Geometry`.
         seed: at least 0. The images come in the order in which `unpaired_batches` with the same
             seed shows this domain as source.
         augmentation: None for none.
         first_step: the step to begin with.
+        geometry: how images are brought to their shape; None for `Geometry()`.
 
     Returns:
-        An infinite dataset of `(images (B, H, W, C) float32 in [-1, 1], labels (B,) int64)`.
+        An infinite dataset of `(images (B, H, W, C) float32 in [-1, 1], labels (B,) int64)`, or
+        masks (B, H, W) uint8.
 
     Raises:
-        InputError: no labels, no images, or a number out of its range.
+        InputError: no labels, no images, or a number out of its range. While iterating, see
+            `input_errors`: too many images cannot be read.
     """
     _check_labelled(examples, "training")
     stream = _Stream(
@@ -117,8 +135,9 @@ def labelled_batches(
         image_shape=image_shape,
         seed=seed,
         augmentation=augmentation,
+        geometry=geometry,
     )
-    return _endless(stream, first_step)
+    return _prefetched(stream.batches(first_step))
 
 
 def evaluation_batches(
@@ -126,14 +145,24 @@ def evaluation_batches(
 ) -> tf.data.Dataset:
     """Batches all images once, in order; the last batch may be smaller.
 
+    Args:
+        examples: in memory, see `in_memory`; labels are classes or None.
+        batch_size: B.
+        image_shape: (H, W, C) to which images are brought, see `preprocess`.
+
     Returns:
         A finite dataset of `(images (b, H, W, C) float32 in [-1, 1], labels (b,) int64)`, or of
         images alone where `examples.labels` is None.
 
     Raises:
-        InputError: `batch_size` is below 1.
+        InputError: `batch_size` is below 1, or the examples are stored or have masks.
     """
     _check_at_least(1, batch_size=batch_size)
+    if isinstance(examples, StoredExamples) or examples.has_masks:
+        raise InputError(
+            "Got stored examples, or masks; expected images in memory with classes or without "
+            "labels. Read them with in_memory(...)."
+        )
     parts = examples.images if examples.labels is None else (examples.images, examples.labels)
     with tf.device("CPU"):
         dataset = tf.data.Dataset.from_tensor_slices(parts).batch(batch_size)
@@ -145,58 +174,254 @@ def evaluation_batches(
     return _prefetched(dataset.map(prepare, num_parallel_calls=tf.data.AUTOTUNE))
 
 
+def in_memory(
+    examples: Examples | StoredExamples,
+    image_shape: tuple[int, int, int],
+    geometry: Geometry | None = None,
+) -> Examples:
+    """Reads images as a network sees them in a test, to keep them in memory.
+
+    Args:
+        examples: of any sizes. Those that cannot be read are left out.
+        image_shape: (H, W, C) to which images are brought.
+        geometry: how, see `Geometry.for_test`; None for `Geometry()`.
+
+    Returns:
+        The images, uint8 (n, H, W, C), with their labels, in the order of `examples`. Masks are
+        dropped: a segmentation is measured on whole images.
+
+    Raises:
+        InputError: more are unreadable than the examples put up with.
+    """
+    images, positions = read_prepared(examples, image_shape, geometry)
+    labels = None if examples.has_masks else examples.labels
+    return Examples(images, None if labels is None else labels[positions])
+
+
+def read_prepared(
+    examples: Examples | StoredExamples,
+    image_shape: tuple[int, int, int],
+    geometry: Geometry | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Reads the images that can be read, as `in_memory` does, and tells which these are.
+
+    Returns:
+        images: uint8, shape (n, H, W, C).
+        positions: int64, shape (n,), ascending: where they stand in `examples`.
+
+    Raises:
+        InputError: more are unreadable than the examples put up with.
+    """
+    examples = examples.without_labels()
+    prepare = _prepare(geometry or Geometry(), tuple(image_shape), examples.channels)
+    images = np.empty((len(examples), *image_shape), np.uint8)
+    readable = np.ones(len(examples), bool)
+
+    def read(position):
+        try:
+            image, _ = examples.read(position)
+        except UnreadableError as error:
+            readable[position] = False
+            examples.reader.unreadable.add(int(examples.positions[position]), error)
+        else:
+            images[position] = prepare(tf.constant(image))
+
+    # Decoders run outside of Python's lock, and so does TensorFlow.
+    with ThreadPoolExecutor() as pool:
+        for _ in pool.map(read, range(len(examples))):
+            pass
+    (positions,) = np.nonzero(readable)
+    return (images if readable.all() else images[positions]), positions
+
+
+@functools.cache
+def _prepare(geometry, image_shape, channels):
+    """Returns a function that brings an image of any size to the shape; traced only once."""
+
+    @tf.function(input_signature=[tf.TensorSpec((None, None, channels), tf.uint8)])
+    def prepare(image):
+        with tf.device("CPU"):
+            return to_uint8(geometry.for_test(image, image_shape))
+
+    # What is called from many threads must not be traced in each of them.
+    return prepare.get_concrete_function()
+
+
+@contextlib.contextmanager
+def input_errors() -> Iterator[None]:
+    """In this block, a user's mistake found by a pipeline is the `InputError` that it was.
+
+    Pipelines read stored images in threads of TensorFlow, which reports what goes wrong there as an
+    error of its own, a stack trace in its message. Iterate, or `fit`, in this block.
+
+    Raises:
+        InputError: in place of the `tf.errors.OpError` that it became.
+    """
+    try:
+        yield
+    except tf.errors.OpError as error:
+        for mistake in reversed(_mistakes):
+            if str(mistake) in error.message:
+                raise InputError(str(mistake)) from None
+        raise
+
+
+# Those that ended a pipeline of this process, for `input_errors`.
+_mistakes: list[InputError] = []
+
+
 class _Stream:
     """An endless shuffled stream of one set of images with random access: step -> batch.
 
     `stream` sets apart the streams that share a seed.
     """
 
-    def __init__(self, examples, batch_size, *, stream, image_shape, seed, augmentation):
+    def __init__(self, examples, batch_size, *, stream, image_shape, seed, augmentation, geometry):
         _check_at_least(0, seed=seed)
         _check_at_least(1, batch_size=batch_size, number_of_images=len(examples))
         self.size = len(examples)
         self.batch_size = batch_size
         self.image_shape = image_shape
         self.augmentation = augmentation or Augmentation()
-        keys = np.random.SeedSequence([seed, stream]).generate_state(3).astype(np.int64)
-        self.shuffle_keys, self.augmentation_key = keys[:2], keys[2]
-        # Tensors outside the traced function are handed to it as inputs, not written into the
-        # graph, which could not hold more than 2 GB. tf.data works on the CPU, so they live there.
-        with tf.device("CPU"):
-            self.images = tf.constant(examples.images)
-            self.labels = None if examples.labels is None else tf.constant(examples.labels)
+        self.geometry = geometry or Geometry()
+        keys = np.random.SeedSequence([seed, stream]).generate_state(4).astype(np.int64)
+        self.shuffle_keys, self.augmentation_key, self.geometry_key = keys[:2], keys[2], keys[3]
+        self.stored = isinstance(examples, StoredExamples)
+        self.read = _stored(examples) if self.stored else _gathered(examples)
+        self.has_masks = examples.has_masks
+        # Where all images have one size and are treated alike.
+        self.at_once = not self.stored and not self.has_masks and self.geometry == Geometry()
 
-    def __call__(self, step):
-        where = self.indices(step)
-        images = preprocess(tf.gather(self.images, where), self.image_shape)
-        images = self.augmentation(images, tf.stack([self.augmentation_key, step]))
-        if self.labels is None:
-            return images
-        return images, tf.gather(self.labels, where)
+    def batches(self, first_step) -> tf.data.Dataset:
+        """The stream from one step on: images, or pairs of images and labels."""
+        _check_at_least(0, first_step=first_step)
+        parallel = {"num_parallel_calls": tf.data.AUTOTUNE, "deterministic": True}
+        steps = tf.data.Dataset.counter(first_step)
+        if self.at_once:
+            return steps.map(self._batch, **parallel)
+        positions = tf.data.Dataset.counter(first_step * self.batch_size)
+        if self.stored:
+            positions = positions.apply(_calls().until_exit)
+        examples = positions.map(self._example, **parallel)
+        batches = examples.batch(self.batch_size, drop_remainder=True)
+        return tf.data.Dataset.zip(steps, batches).map(self._augmented, **parallel)
 
-    def indices(self, step):
-        """Returns the positions, int64 of shape (batch_size,), of the images of one step."""
+    def _batch(self, step):
+        """Returns the images, and labels if there are any, of one step."""
         position = step * self.batch_size + tf.range(self.batch_size, dtype=tf.int64)
+        images, *labels = self.read(self.order(position))
+        return self._augmented(step, (preprocess(images, self.image_shape), *labels))
+
+    def _example(self, position):
+        """Returns the image, and its label if there is one, at one position of the stream."""
+        image, *labels = self.read(self.order(position))
+        mask = labels[0] if self.has_masks else None
+        seed = tf.stack([self.geometry_key, position])
+        image, mask = self.geometry.for_training(image, mask, self.image_shape, seed)
+        return (image, mask) if self.has_masks else (image, *labels)
+
+    def _augmented(self, step, batch):
+        images, *labels = batch
+        seed = tf.stack([self.augmentation_key, step])
+        if self.has_masks:
+            return self.augmentation(images, seed, *labels)
+        images = self.augmentation(images, seed)
+        return (images, *labels) if labels else images
+
+    def order(self, position):
+        """Returns which image stands at a position of the stream: int64, of any shape."""
         passes = position // self.size
         first, second = self.shuffle_keys
         # For fewer than 2^16 images the op uses 8 bits of each of the three numbers of a seed:
         # with the pass in one of them alone, the 257th pass would repeat the first.
-        seeds = [tf.fill([self.batch_size], first), second + passes // 256, passes % 256]
+        seeds = [tf.fill(tf.shape(position), first), second + passes // 256, passes % 256]
         # The raw op, because tf.random.experimental.index_shuffle takes no more than one seed
         # (for several its padding goes wrong) and a batch may span several passes; also, with its
         # 4 rounds the orders of two passes are measurably alike.
         return tf.raw_ops.RandomIndexShuffle(
             index=position % self.size,
-            seed=tf.stack(seeds, axis=1),
+            seed=tf.stack(seeds, axis=-1),
             max_index=tf.constant(self.size - 1, tf.int64),
             rounds=8,
         )
 
 
-def _endless(batch_of_step, first_step) -> tf.data.Dataset:
-    _check_at_least(0, first_step=first_step)
-    steps = tf.data.Dataset.counter(first_step)
-    return _prefetched(steps.map(batch_of_step, num_parallel_calls=tf.data.AUTOTUNE))
+def _gathered(examples: Examples):
+    """Returns a function: one or more positions → images and, if there are any, labels."""
+    # Tensors outside the traced function are handed to it as inputs, not written into the
+    # graph, which could not hold more than 2 GB. tf.data works on the CPU, so they live there.
+    parts = (examples.images,) if examples.labels is None else (examples.images, examples.labels)
+    with tf.device("CPU"):
+        parts = [tf.constant(part) for part in parts]
+    return lambda where: tuple(tf.gather(part, where) for part in parts)
+
+
+def _stored(examples: StoredExamples):
+    """Returns a function: one position → the image there, or near, and its label if it has one."""
+    specs = [tf.TensorSpec((None, None, examples.channels), tf.uint8)]
+    if examples.has_masks:
+        specs.append(tf.TensorSpec((None, None), tf.uint8))
+    elif examples.labels is not None:
+        specs.append(tf.TensorSpec((), tf.int64))
+
+    def read(where):
+        try:
+            with _calls().one():
+                return examples.read_near(int(where))[: len(specs)]
+        except InputError as error:
+            _mistakes.append(error)
+            raise
+
+    def read_in_graph(where):
+        parts = tf.numpy_function(read, [where], [spec.dtype for spec in specs])
+        return tuple(tf.ensure_shape(part, s.shape) for part, s in zip(parts, specs, strict=True))
+
+    return read_in_graph
+
+
+class _Calls:
+    """The calls of pipelines, from threads of TensorFlow, into Python.
+
+    While Python shuts down it answers none, but a pipeline that goes with it waits for those that
+    it has begun. So they end before: or a process would hang that leaves a pipeline at work behind.
+    """
+
+    QUIET = 0.5  # seconds in which what TensorFlow has begun must have come to Python
+
+    def __init__(self):
+        # Holds nothing. Unlike one of Python's, TensorFlow can look at it: whether it is closed.
+        with tf.device("CPU"):
+            self.queue = tf.queue.FIFOQueue(1, [tf.bool])
+        self.lock = threading.Lock()
+        self.under_way, self.last = 0, 0.0
+        atexit.register(self.finish)
+
+    def until_exit(self, dataset) -> tf.data.Dataset:
+        """Lets an infinite dataset end when the process does."""
+        dataset = dataset.take_while(lambda _: tf.logical_not(self.queue.is_closed()))
+        return dataset.apply(tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY))
+
+    @contextlib.contextmanager
+    def one(self) -> Iterator[None]:
+        """In this block is one call."""
+        with self.lock:
+            self.under_way += 1
+        try:
+            yield
+        finally:
+            with self.lock:
+                self.under_way, self.last = self.under_way - 1, time.monotonic()
+
+    def finish(self) -> None:
+        """Has no more calls begin, and waits for the last."""
+        self.queue.close()
+        closed = time.monotonic()
+        while self.under_way or time.monotonic() - max(closed, self.last) < self.QUIET:
+            time.sleep(0.02)
+
+
+# Made when first needed: importing this file is not to start TensorFlow.
+_calls = functools.cache(_Calls)
 
 
 def _prefetched(dataset) -> tf.data.Dataset:
@@ -208,7 +433,7 @@ def _prefetched(dataset) -> tf.data.Dataset:
 
 
 def _check_labelled(examples, role):
-    if examples.labels is None:
+    if examples.labels is None and not examples.has_masks:
         raise InputError(f"Got {role} examples without labels; expected labels. Use load(...).")
 
 

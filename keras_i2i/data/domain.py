@@ -6,8 +6,8 @@ import dataclasses
 import os
 from collections.abc import Callable
 
-import numpy as np
-
+from keras_i2i.data.examples import Examples, StoredExamples
+from keras_i2i.data.storage import Storage
 from keras_i2i.errors import InputError
 
 SPLITS = ("train", "validation", "test")
@@ -15,74 +15,41 @@ DIGITS = tuple("0123456789")
 
 
 @dataclasses.dataclass(frozen=True)
-class Examples:
-    """Images in memory, with their labels unless these were dropped or are unknown.
-
-    Attributes:
-        images: uint8, shape (n, height, width, channels), values in [0, 255].
-        labels: int64, shape (n,), positions in the domain's `class_names`; None without labels.
-    """
-
-    images: np.ndarray
-    labels: np.ndarray | None
-
-    def __post_init__(self):
-        if self.images.dtype != np.uint8 or self.images.ndim != 4:
-            raise InputError(
-                f"Got images of shape {self.images.shape} and type {self.images.dtype}; "
-                "expected uint8 of shape (n, height, width, channels)."
-            )
-        if self.labels is not None and self.labels.shape != self.images.shape[:1]:
-            raise InputError(
-                f"Got labels of shape {self.labels.shape} for {len(self.images)} images; "
-                "expected one label per image."
-            )
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def without_labels(self) -> Examples:
-        """Returns the same images with `labels` None."""
-        return Examples(self.images, None)
-
-    def take(self, n: int) -> Examples:
-        """Returns the first `n` examples.
-
-        Raises:
-            InputError: there are fewer than `n`, or `n` is not positive.
-        """
-        if not 0 < n <= len(self):
-            raise InputError(f"Got size {n}; expected at least 1 and at most {len(self)}.")
-        return self[:n]
-
-    def __getitem__(self, where: slice | np.ndarray) -> Examples:
-        return Examples(self.images[where], None if self.labels is None else self.labels[where])
-
-
-@dataclasses.dataclass(frozen=True)
 class Domain:
-    """A set of images from one source, as published: a training and a test part.
+    """A set of images from one source: a training and a test part, perhaps one for validation.
 
-    Validation examples are never published apart: they are the last of the training part, so
-    training and validation are disjoint for every `validation_size`.
+    Without a part for it, or wherever `validation_size` is given, the validation split is the last
+    of the training part, so training and validation are disjoint for every `validation_size`.
 
     Attributes:
         name: what `--source` and `--target` call it.
-        class_names: one per label, in label order; () where labels are unknown, and then those of
-            its examples are None.
-        image_shape: native (height, width, channels).
-        read: takes "train" or "test" and the data directory, returns that part. Its order is the
-            same every time and already mixed, so that any run of it is a fair sample.
+        class_names: one per label, in label order; () where no part has labels, and then those of
+            all examples are None.
+        image_shape: native (height, width, channels); None where images are of many sizes.
+        read: takes "train" or "test", with `own_validation` also "validation", and the data
+            directory; returns that part. Its order is the same every time and already mixed, so
+            that any run of it is a fair sample.
         validation_size: how many training examples the validation split takes by default.
         validation_share: the default takes no more than this share of the training examples.
+        has_masks: whether labels are masks, a class for each pixel: segmentation.
+        palette: of a domain with masks, an RGB color for each class.
+        own_validation: whether there is a part for validation. It is then the validation split,
+            whole, unless `validation_size` is given.
+        labelled_train: False where the test part has labels and the training part has none; a part
+            for validation may then have some or not. `class_names`, `has_masks` and `palette` tell
+            of the test part's.
     """
 
     name: str
     class_names: tuple[str, ...]
-    image_shape: tuple[int, int, int]
-    read: Callable[[str, str | os.PathLike | None], Examples]
+    image_shape: tuple[int, int, int] | None
+    read: Callable[[str, str | os.PathLike | None], Examples | StoredExamples]
     validation_size: int
     validation_share: float = 1 / 3
+    has_masks: bool = False
+    palette: tuple[tuple[int, int, int], ...] | None = None
+    own_validation: bool = False
+    labelled_train: bool = True
 
     def load(
         self,
@@ -91,7 +58,8 @@ class Domain:
         data_dir: str | os.PathLike | None = None,
         size: int | None = None,
         validation_size: int | None = None,
-    ) -> Examples:
+        storage: Storage | None = None,
+    ) -> Examples | StoredExamples:
         """Reads one split.
 
         Args:
@@ -100,18 +68,28 @@ class Domain:
                 that come with the libraries do not look at it.
             size: keep the first `size` examples only.
             validation_size: how many training examples make the validation split; 0 leaves all
-                of them to "train". None for the domain's default. Give the same number for
-                "train" and "validation", or they overlap.
+                of them to "train". None for the domain's default, which is the validation split
+                it was published with, if any. Give the same number for "train" and "validation",
+                or they overlap.
+            storage: how stored images are held; None for its defaults. Domains whose images lie in
+                memory do not look at it.
+
+        Returns:
+            `Examples`, or `StoredExamples` where images are of many sizes: those are only listed
+            now and decoded when asked for.
 
         Raises:
             InputError: an unknown split, sizes that do not fit, or data that cannot be read.
         """
         if split not in SPLITS:
             raise InputError(f"Got split {split!r}; expected one of {', '.join(SPLITS)}.")
-        if split == "test":
-            examples = self.read("test", data_dir)
-        else:
-            examples = self._carve(split, self.read("train", data_dir), validation_size)
+        carves = split != "test" and not (self.own_validation and validation_size is None)
+        examples = self.read("train" if carves else split, data_dir)
+        if isinstance(examples, StoredExamples):
+            storage = storage or Storage()
+            examples = storage.applied_to(examples, f"{self.name}, {split} split")
+        if carves:
+            examples = self._carve(split, examples, validation_size)
         if size is None:
             return examples
         try:
@@ -119,7 +97,9 @@ class Domain:
         except InputError as error:
             raise InputError(f"{self.name}, {split} split: {error}") from None
 
-    def _carve(self, split: str, published: Examples, validation_size: int | None) -> Examples:
+    def _carve(
+        self, split: str, published: Examples | StoredExamples, validation_size: int | None
+    ) -> Examples | StoredExamples:
         if validation_size is None:
             validation_size = min(self.validation_size, int(self.validation_share * len(published)))
         if not 0 <= validation_size < len(published):

@@ -10,7 +10,8 @@ import numpy as np
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
-from keras_i2i.data.domain import DIGITS, Domain, Examples
+from keras_i2i.data.domain import DIGITS, Domain
+from keras_i2i.data.examples import Examples
 
 TEST_SIZE = 500
 VALIDATION_SIZE = 200

@@ -1,32 +1,63 @@
-"""Image files of any kind that Pillow reads, as 8-bit images."""
+"""Image files of the kinds that people have, as 8-bit images.
+
+Each function reads one file at a time and can be called from many threads.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import functools
+import itertools
 import os
-import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
+from keras_i2i.data.examples import UnreadableError
 from keras_i2i.errors import InputError
 
+# Still images. Pillow opens more, and would run other programs for some (EPS).
+_FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TGA", "TIFF", "WEBP")
 
-def find_image_files(folder: str | os.PathLike) -> list[Path]:
+_HEADERS = 100
+
+# How an image is turned upright, by its EXIF orientation.
+_ORIENTATION = 0x0112
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+def find_image_files(folder: str | os.PathLike, at_most: int | None = None) -> list[Path]:
     """The files in a folder whose ending names an image format that can be read, sorted.
 
     Hidden files, whose names begin with a dot, are left out; subfolders are not looked into.
+
+    Args:
+        folder: where to look.
+        at_most: stop once that many are found, whichever they are; None for all.
     """
-    Image.init()
-    endings = {end for end, kind in Image.registered_extensions().items() if kind in Image.OPEN}
-    return sorted(
-        file
-        for file in Path(folder).iterdir()
-        if file.suffix.lower() in endings and not file.name.startswith(".") and file.is_file()
-    )
+    endings = _endings()
+    with os.scandir(folder) as entries:
+        names = (
+            entry.name
+            for entry in entries
+            if os.path.splitext(entry.name)[1].lower() in endings
+            and not entry.name.startswith(".")
+            and entry.is_file()
+        )
+        names = sorted(itertools.islice(names, at_most))
+    folder = Path(folder)
+    return [folder / name for name in names]
 
 
 def open_image(path: str | os.PathLike) -> Image.Image:
@@ -37,22 +68,68 @@ def open_image(path: str | os.PathLike) -> Image.Image:
     cut: 16-bit ones from 0..65535, floats from 0..1 (or 0..255 if any is above 1).
 
     Raises:
-        InputError: not an image, damaged, or so large that it may be a decompression bomb.
+        UnreadableError: not an image, damaged, or so large that it may be a decompression bomb.
     """
-    with _bombs_raise():
-        image, _ = _decode(path)
-    return image
+    return _decode(path)[0].convert("RGB")
+
+
+def read_image(path: str | os.PathLike, channels: int) -> np.ndarray:
+    """Reads one image file at its own size; how is told by `open_image`.
+
+    Args:
+        path: the file.
+        channels: 1 or 3. Gray becomes color by repetition, color becomes gray by luma
+            (0.299 R + 0.587 G + 0.114 B).
+
+    Returns:
+        uint8, shape (height, width, channels), values in [0, 255]. Read-only.
+
+    Raises:
+        UnreadableError: as for `open_image`.
+    """
+    image = np.asarray(_decode(path)[0].convert("L" if channels == 1 else "RGB"))
+    return image[..., np.newaxis] if channels == 1 else image
 
 
 def native_shape(path: str | os.PathLike) -> tuple[int, int, int]:
     """The (height, width, channels) of an image file: upright, 1 channel if stored as gray, else 3.
 
     Raises:
-        InputError: as for `open_image`.
+        UnreadableError: as for `open_image`.
     """
-    with _bombs_raise():
-        image, gray = _decode(path)
+    image, gray = _decode(path)
     return (image.height, image.width, 1 if gray else 3)
+
+
+def common_channels(files: Sequence[str | os.PathLike]) -> int:
+    """How many channels images have in common: 1 if all are stored as gray, else 3.
+
+    Only headers are read, and of more than 100 files only those of 100, always the same. Files that
+    cannot be read are not counted; where none can, it is 3.
+    """
+    if len(files) > _HEADERS:
+        chosen = np.random.default_rng(0).choice(len(files), _HEADERS, replace=False)
+        files = [files[position] for position in chosen]
+    grays = []
+    for file in files:
+        with contextlib.suppress(UnreadableError), opened(file) as image:
+            grays.append(_is_gray(image))
+        if grays and not grays[-1]:
+            break
+    return 1 if grays and all(grays) else 3
+
+
+def file_key(path: str | os.PathLike) -> str:
+    """Text that changes with the file: its absolute path, time of change and size.
+
+    Raises:
+        UnreadableError: there is no such file any more.
+    """
+    try:
+        state = os.stat(path)
+    except OSError as error:
+        raise UnreadableError(f"{path}: {error.strerror}") from None
+    return f"{os.path.abspath(path)}\n{state.st_mtime_ns}\n{state.st_size}"
 
 
 def read_images(
@@ -71,66 +148,96 @@ def read_images(
         uint8, shape (number of files, height, width, channels), in the order of `files`.
 
     Raises:
-        InputError: as for `open_image`, a file in color where `image_shape` has one channel, or one
-            of another size that is not to be resized. The message names the file.
+        UnreadableError: as for `open_image`, a file in color where `image_shape` has one channel,
+            or one of another size that is not to be resized.
     """
     height, width, channels = image_shape
 
     def read(file):
         image, gray = _decode(file)
         if channels == 1 and not gray:
-            raise InputError(f"{file}: stored in color; expected a gray image")
+            raise UnreadableError(f"{file}: stored in color; expected a gray image")
         if image.size != (width, height):
             if not resize:
-                raise InputError(
+                raise UnreadableError(
                     f"{file}: {image.height} x {image.width} pixels; expected {height} x {width}"
                 )
             image = image.resize((width, height), Image.Resampling.BILINEAR)
-        return np.asarray(image)[..., :channels]
+        return np.asarray(image.convert("RGB"))[..., :channels]
 
     images = np.empty((len(files), *image_shape), np.uint8)
     # Threads help: Pillow's decoders run outside of Python's lock.
-    with _bombs_raise(), ThreadPoolExecutor() as pool:
+    with ThreadPoolExecutor() as pool:
         for position, image in enumerate(pool.map(read, files)):
             images[position] = image
     return images
 
 
 @contextlib.contextmanager
-def _bombs_raise() -> Iterator[None]:
-    """Pillow only warns between its limit and twice that; in this block it raises.
+def opened(path: str | os.PathLike) -> Iterator[Image.Image]:
+    """An image file whose header is read; whatever fails in the block is the file's fault.
 
-    Not inside of threads: all share the list of warning filters.
+    Raises:
+        UnreadableError: not an image, so large that it may be a decompression bomb, or the block
+            could not do with it what it wanted.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        yield
-
-
-def _decode(path) -> tuple[Image.Image, bool]:
-    """Returns the image as `open_image` promises it, and whether the file stores it as gray."""
     try:
-        with Image.open(path) as image:
-            image.load()
-            gray = image.mode in ("1", "L", "LA", "La") or image.mode.startswith(("I", "F"))
-            return _to_rgb(ImageOps.exif_transpose(image)), gray
+        with Image.open(path, formats=_formats()) as image:
+            # Pillow only warns between its limit and twice that.
+            limit = Image.MAX_IMAGE_PIXELS
+            if limit is not None and image.width * image.height > limit:
+                raise Image.DecompressionBombError
+            yield image
+    except InputError:  # The block's own.
+        raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise InputError(
+        raise UnreadableError(
             f"{path}: more than {Image.MAX_IMAGE_PIXELS:,} pixels, perhaps a file made to fill the "
             "memory; make it smaller"
         ) from None
     except Exception as error:  # Decoders raise almost anything for damaged files.
         reason = "not an image" if isinstance(error, UnidentifiedImageError) else error
-        raise InputError(f"{path}: {reason}") from None
+        raise UnreadableError(f"{path}: {reason}") from None
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
+@functools.cache
+def _formats() -> tuple[str, ...]:
+    Image.init()
+    return tuple(kind for kind in _FORMATS if kind in Image.OPEN)
+
+
+@functools.cache
+def _endings() -> frozenset[str]:
+    kinds = _formats()
+    return frozenset(end for end, kind in Image.registered_extensions().items() if kind in kinds)
+
+
+def _decode(path) -> tuple[Image.Image, bool]:
+    """Returns the image, upright, as L or RGB, and whether the file stores it as gray."""
+    with opened(path) as image:
+        image.load()
+        return _to_8_bit(_upright(image)), _is_gray(image)
+
+
+def _is_gray(image: Image.Image) -> bool:
+    return image.mode in ("1", "L", "LA", "La") or image.mode.startswith(("I", "F"))
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        turn = _TURNS.get(image.getexif().get(_ORIENTATION))
+    except Exception:  # EXIF data that is damaged does not say which side is up.
+        return image
+    return image if turn is None else image.transpose(turn)
+
+
+def _to_8_bit(image: Image.Image) -> Image.Image:
     if image.mode.startswith(("I", "F")):  # "I;16" and its relatives among them.
         values = np.asarray(image).astype("float32")
         top = 65535 if image.mode.startswith("I") else 1 if values.max() <= 1 else 255
         scaled = np.round(255 * np.clip(np.nan_to_num(values) / top, 0, 1))
-        return Image.fromarray(scaled.astype("uint8")).convert("RGB")
+        return Image.fromarray(scaled.astype("uint8"))
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return image.convert("RGB")
+    return image.convert("L" if image.mode in ("1", "L") else "RGB")

@@ -1,117 +1,239 @@
 """A folder of image files as a domain, `image_folder:PATH`.
 
     PATH/train/cat/any_name.jpg ...       or without labels      PATH/train/any_name.jpg ...
-    PATH/train/dog/...                                           PATH/test/...
+    PATH/train/dog/...                                           PATH/val/...
+    PATH/val/cat/... PATH/val/dog/...                            PATH/test/...
     PATH/test/cat/... PATH/test/dog/...
 
 Class folders are the classes, in sorted order; the same layout is read by `tfds.ImageFolder`.
-What is hidden, its name beginning with a dot, is left out.
+What is hidden, its name beginning with a dot, is left out. `train`, `val` and `test` have the same
+class folders; one that is empty stands for a class without images there.
 
-Images are brought to one shape: that of the first training image in sorted order. The others are
-resized to its size. Where it is in color, gray ones become color; where it is gray, all must be.
+Class folders may be missing in `train` alone, as the labels of a target often are:
+PATH/train/any_name.jpg and PATH/test/cat/any_name.jpg. Then `val` has them or not, as you like.
+
+`val` may also be called `validation` or `valid`, and may be missing: then the validation split is
+taken from `train`. `test` may be missing: then `Storage.test_share` of the images of each class in
+`train`, drawn by `Storage.split_seed`, become the test split. So they do of PATH itself where there
+is no `train`, as in PATH/cat, PATH/dog. A class then needs at least two images. Names alone decide
+what is drawn, so a split stays as long as no file is added, removed or renamed.
+
+Images may be of any kind that `image_files` reads, and of any size. They are decoded when asked
+for. All come as gray if the training images are stored as gray, else all in color; of many training
+images a hundred are asked. An image in color among gray ones becomes gray by luma.
 """
 
 from __future__ import annotations
 
 import functools
+import os
 from pathlib import Path
 
 import numpy as np
 
-from keras_i2i.data.domain import Domain, Examples
-from keras_i2i.data.image_files import find_image_files, native_shape, read_images
+from keras_i2i.data.domain import Domain
+from keras_i2i.data.examples import Reader, StoredExamples, Unreadable
+from keras_i2i.data.image_files import common_channels, file_key, find_image_files, read_image
+from keras_i2i.data.storage import Storage, mixed
 from keras_i2i.errors import InputError
 
 PREFIX = "image_folder:"
 
+VALIDATION_FOLDERS = ("val", "validation", "valid")
+
 _LAYOUT = (
-    "Expected PATH/train/CLASS/*.png and PATH/test/CLASS/*.png, or PATH/train/*.png and "
-    "PATH/test/*.png without labels; any image format will do."
+    "Expected PATH/train/CLASS/*.jpg and PATH/test/CLASS/*.jpg, or PATH/CLASS/*.jpg to have it "
+    "split. Images without labels lie there without CLASS: all of them, or, beside labelled ones "
+    "in PATH/test, those in PATH/train."
 )
 
 
-def domain(name: str) -> Domain:
+def domain(name: str, storage: Storage | None = None) -> Domain:
     """Returns the domain `image_folder:PATH`.
 
-    Names of folders and the first training image are read now; the rest waits for `load`. The
-    validation split is 10,000 images, but at most a sixth of those for training.
+    Names of folders are read now, and whether there are images in them; the rest waits for `load`.
+    Without a folder for it the validation split is 10,000 images, but at most a sixth of those for
+    training.
 
     Args:
         name: "image_folder:" and a path, absolute or from the working directory; ~ is the home.
+        storage: its `test_share` and `split_seed` cut a folder without a test part; None for the
+            defaults.
 
     Returns:
-        A domain called `name`. Without class folders its `class_names` are () and the labels of
-        its examples None.
+        A domain called `name`. Splits without class folders have examples without labels; if none
+        has any, its `class_names` are ().
 
     Raises:
-        InputError: a folder is missing or has another layout, there are no training images, the
-            first one cannot be read, or the classes of train and test differ.
+        InputError: a folder is missing, holds no images or too few to be split, has images beside
+            class folders, only one class folder or two that differ in case only, or the classes of
+            the splits differ.
     """
-    path = name.removeprefix(PREFIX)
-    if not path:
-        raise InputError(f"Got domain {name!r} without a path. {_LAYOUT}")
-    folder = Path(path).expanduser()
-    for part in (folder, folder / "train", folder / "test"):
-        if not part.is_dir():
-            raise InputError(f"{name}: there is no folder {part}. {_LAYOUT}")
-    classes, test_classes = _class_names(folder / "train"), _class_names(folder / "test")
-    if classes != test_classes:
-        raise InputError(
-            f"{name}: the class folders of train and test differ: {', '.join(classes) or 'none'} "
-            f"against {', '.join(test_classes) or 'none'}. {_LAYOUT}"
-        )
-    if len(classes) == 1:
-        raise InputError(
-            f"{name}: {classes[0]} is the only class folder; expected at least two, or images "
-            "without class folders. Add a class, or move the images up one level."
-        )
-    files, _ = _list(name, folder / "train", classes, first=True)
-    shape = native_shape(files[0])
+    parts = find_parts(name, PREFIX, _LAYOUT)
+    classes = {split: subfolders(part) for split, part in parts.items()}
+    class_names = _common_classes(name, parts, classes)
+    for split, part in parts.items():
+        to_split = split == "train" and "test" not in parts
+        _check_images(name, part, classes[split], to_split)
     return Domain(
         name=name,
-        class_names=classes,
-        image_shape=shape,
-        read=functools.partial(_read, name, folder, classes, shape, files[0]),
+        class_names=class_names,
+        image_shape=None,
+        read=functools.partial(_read, name, parts, classes, storage or Storage()),
         validation_size=10_000,
         validation_share=1 / 6,
+        own_validation="validation" in parts,
+        labelled_train=classes["train"] == class_names,
     )
 
 
-def _class_names(part: Path) -> tuple[str, ...]:
-    folders = (path.name for path in part.iterdir() if path.is_dir())
-    return tuple(sorted(name for name in folders if not name.startswith(".")))
+def find_parts(name: str, prefix: str, layout: str) -> dict[str, Path]:
+    """Finds the folders of a domain's splits.
+
+    Args:
+        name: of the domain, `prefix` and a path.
+        prefix: what its name begins with.
+        layout: what is expected there, for messages.
+
+    Returns:
+        The folder of "train" and, if there are any, those of "validation" and "test". Without a
+        folder `train` it is the path itself that is "train".
+
+    Raises:
+        InputError: there is no such folder, `test` or `val` but no `train`, or more than one folder
+            for validation.
+    """
+    path = name.removeprefix(prefix)
+    if not path:
+        raise InputError(f"Got domain {name!r} without a path. {layout}")
+    folder = Path(path).expanduser()
+    if not folder.is_dir():
+        raise InputError(f"{name}: there is no folder {folder}. {layout}")
+    there = subfolders(folder)
+    if "train" not in there:
+        if {"test", "val", "validation"}.intersection(there):  # `valid` may be a class.
+            raise InputError(f"{name}: there is no folder {folder / 'train'}. {layout}")
+        return {"train": folder}
+    validation = [part for part in VALIDATION_FOLDERS if part in there]
+    if len(validation) > 1:
+        raise InputError(
+            f"{name}: {folder} has the folders {' and '.join(validation)}; expected one for "
+            "validation. Remove the others."
+        )
+    parts = {"train": folder / "train"}
+    if validation:
+        parts["validation"] = folder / validation[0]
+    if "test" in there:
+        parts["test"] = folder / "test"
+    return parts
 
 
-def _list(name, part, classes, *, first=False) -> tuple[list[Path], list[int]]:
-    """Returns the image files of a split, sorted, and their labels; with `first`, of one class."""
-    files, labels = find_image_files(part), []
-    if files and classes:
+def subfolders(folder: Path) -> tuple[str, ...]:
+    """The names of the folders in a folder, sorted, without hidden ones."""
+    with os.scandir(folder) as entries:
+        return tuple(sorted(e.name for e in entries if e.is_dir() and e.name[0] != "."))
+
+
+def train_may_lack_labels(labelled: set[str]) -> bool:
+    """Whether labels may be missing in "train", and so in "validation".
+
+    Args:
+        labelled: the splits that have some.
+    """
+    return "test" in labelled and "train" not in labelled
+
+
+def check_image_count(name: str, folder: Path, needed: int, layout: str) -> None:
+    """Checks that a folder holds images, and two where training and test are to have some.
+
+    Raises:
+        InputError: it does not.
+    """
+    found = find_image_files(folder, at_most=needed)
+    if not found:
+        raise InputError(f"{name}: there are no images in {folder}. {layout}")
+    if len(found) < needed:
+        raise InputError(
+            f"{name}: {found[0]} is the only image in its folder; without a folder `test` some are "
+            "set aside for the test split, so at least two are needed. Add images, or the folders "
+            "`train` and `test`."
+        )
+
+
+def _common_classes(
+    name: str, parts: dict[str, Path], classes: dict[str, tuple[str, ...]]
+) -> tuple[str, ...]:
+    """Returns the class folders that those splits have which have any; checks that they agree."""
+    known = next((split for split, names in classes.items() if names), "train")
+    class_names = classes[known]
+    may_lack = train_may_lack_labels({split for split, names in classes.items() if names})
+    for split, names in classes.items():
+        if names != class_names and (names or not may_lack):
+            raise InputError(
+                f"{name}: the class folders of {parts[known].name} and {parts[split].name} differ: "
+                f"{', '.join(class_names)} against {', '.join(names) or 'none'}. {_LAYOUT}"
+            )
+    if len(class_names) == 1:
+        raise InputError(
+            f"{name}: {class_names[0]} is the only class folder; expected at least two, or images "
+            "without class folders. Add a class, or move the images up one level."
+        )
+    alike: dict[str, str] = {}
+    for class_name in class_names:
+        other = alike.setdefault(class_name.casefold(), class_name)
+        if other != class_name:
+            raise InputError(
+                f"{name}: the class folders {other} and {class_name} differ in upper and lower "
+                "case only. Merge them, or rename one."
+            )
+    return class_names
+
+
+def _check_images(name: str, part: Path, classes: tuple[str, ...], to_split: bool) -> None:
+    """Checks that the images of a split lie where they should, and that there are enough."""
+    if classes and (beside := find_image_files(part, at_most=1)):
         raise InputError(
             f"{name}: {part} holds both class folders ({', '.join(classes)}) and images beside "
-            f"them ({files[0].name}). Move each image into the folder of its class."
+            f"them ({beside[0].name}). Move each image into the folder of its class."
         )
-    for label, class_name in enumerate(classes):
-        of_class = find_image_files(part / class_name)
-        files += of_class
-        labels += [label] * len(of_class)
-        if first and files:
-            break
-    if not files:
-        raise InputError(f"{name}: there are no images in {part}. {_LAYOUT}")
-    return files, labels
+    folders = [part / class_name for class_name in classes] or [part]
+    if not to_split:
+        # A folder that holds something, but no image, is a mistake still.
+        folders = [folder for folder in folders if not _is_empty(folder)] or [part]
+    for folder in folders:
+        check_image_count(name, folder, 2 if to_split else 1, _LAYOUT)
 
 
-def _read(name, folder, classes, shape, first, split, data_dir) -> Examples:
+def _is_empty(folder: Path) -> bool:
+    with os.scandir(folder) as entries:
+        return all(entry.name[0] == "." for entry in entries)
+
+
+def _read(name, parts, classes, storage, split, data_dir) -> StoredExamples:
     del data_dir  # The images lie where the name says.
-    files, labels = _list(name, folder / split, classes)
-    # Files are sorted by class, and often by origin.
-    order = np.random.default_rng(0).permutation(len(files))
-    try:
-        images = read_images([files[position] for position in order], shape)
-    except InputError as error:
-        gray = f" Save {first} in color to have all read in color." if shape[2] == 1 else ""
-        raise InputError(
-            f"{name}: cannot read {error}. Replace or remove it; images are read in the size and "
-            f"color of the first one, {first}, {'x'.join(map(str, shape))}.{gray}"
-        ) from None
-    return Examples(images, np.array(labels, np.int64)[order] if classes else None)
+    files, labels = _list(parts["train"], classes["train"])
+    channels = common_channels(files)
+    home = split if split in parts else "train"
+    if home != "train":
+        files, labels = _list(parts[home], classes[home])
+    positions = np.arange(len(files))
+    if home == "train" and "test" not in parts:
+        train, test = storage.split(labels)
+        positions = train if split == "train" else test
+    positions = positions[mixed(labels[positions])]
+    files = [files[position] for position in positions]
+    reader = Reader(
+        image=lambda position: read_image(files[position], channels),
+        channels=channels,
+        unreadable=Unreadable(storage.max_unreadable, name),
+        labels=labels[positions] if classes[home] else None,
+        key=lambda position: file_key(files[position]),
+    )
+    return StoredExamples(reader, np.arange(len(files)), labelled=bool(classes[home]))
+
+
+def _list(part: Path, classes: tuple[str, ...]) -> tuple[list[Path], np.ndarray]:
+    """Returns the image files of a split, sorted by class and name, and their labels, or zeros."""
+    of_classes = [find_image_files(part / name) for name in classes] or [find_image_files(part)]
+    labels = np.repeat(np.arange(len(of_classes)), [len(files) for files in of_classes])
+    return [file for files in of_classes for file in files], labels

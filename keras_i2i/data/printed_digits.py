@@ -11,7 +11,8 @@ import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from keras_i2i.data.domain import DIGITS, Domain, Examples
+from keras_i2i.data.domain import DIGITS, Domain
+from keras_i2i.data.examples import Examples
 
 # Named one by one, so that a font added to matplotlib does not change the data set. Left out are
 # fonts whose digits are not digits: LastResort draws boxes, cmex10 and cmsy10 hold symbols in the

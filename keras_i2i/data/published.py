@@ -5,22 +5,34 @@ are taken from DATA_DIR/downloads/manual if they lie there, else downloaded and 
 
 tfds stores a split mixed, in an order that follows from its keys alone: the order is the same for
 everyone, and any run of it is a fair sample.
+
+Small data sets are read into memory; large ones stay in tfds's records, their images encoded as
+published, and an image is decoded when it is asked for.
 """
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import pathlib
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
-from keras_i2i.data.domain import Examples
+from keras_i2i.data import image_files
+from keras_i2i.data.examples import (
+    Examples,
+    Reader,
+    StoredExamples,
+    Unreadable,
+    UnreadableError,
+)
 from keras_i2i.errors import InputError
 
 _SECONDS_TO_ANSWER = 10
@@ -41,28 +53,98 @@ def read(
     Raises:
         InputError: the data cannot be obtained, prepared or read.
     """
-    if data_dir is not None:
-        data_dir = os.path.expanduser(data_dir)
-    builder = make_builder(data_dir=data_dir)
-    prepared = pathlib.Path(builder.data_path)
-    if not prepared.exists():
-        _prepare(builder)
-    try:
+    builder = _prepared(make_builder, data_dir)
+    with _damage_told(builder, split):
         images, labels = tfds.as_numpy(
             builder.as_dataset(split=split, as_supervised=True, batch_size=-1)
         )
-    except (OSError, ValueError, tf.errors.OpError) as error:
-        raise InputError(
-            f"The data in {prepared} cannot be read ({_first_line(error)}). Expected the {split} "
-            f"split of {builder.name} as tfds prepares it. Delete the folder; it is then prepared "
-            "anew."
-        ) from error
     return Examples(images, labels.astype(np.int64))
+
+
+def read_stored(
+    make_builder: Callable[..., tfds.core.DatasetBuilder],
+    split: str,
+    data_dir: str | os.PathLike | None,
+) -> StoredExamples:
+    """Opens a published split whose images are decoded when asked for.
+
+    The labels are read at once, the images stay encoded in tfds's records.
+
+    Args:
+        make_builder: takes `data_dir`, returns a builder of file format "array_record", which
+            allows to read any record by itself, with features "image", "label" and "file", the
+            name of the image file.
+        split: "train" or "test".
+        data_dir: tfds's directory; None for its default, ~/tensorflow_datasets.
+
+    Raises:
+        InputError: the data cannot be obtained, prepared or read.
+    """
+    builder = _prepared(make_builder, data_dir)
+    with _damage_told(builder, split):
+        records = builder.as_data_source(split, decoders={"image": tfds.decode.SkipDecoding()})
+        labels = np.array([record["label"] for record in records], np.int64)
+
+    # Written whenever the data set is prepared: its time tells one preparation from the next.
+    info = pathlib.Path(builder.data_path) / "dataset_info.json"
+
+    def image(position):
+        try:
+            record = records[position]
+        except RuntimeError as error:
+            raise UnreadableError(f"{builder.data_path}, record {position}: {error}") from None
+        return image_files.read_image(NamedBytes(record["image"], record["file"].decode()), 3)
+
+    def key(position):
+        return f"{image_files.file_key(info)}\n{position}"
+
+    # The limit is `Storage`'s default; a run sets its own.
+    reader = Reader(image, 3, Unreadable(10, builder.name), labels, key=key)
+    return StoredExamples(reader, np.arange(len(labels)))
+
+
+class NamedBytes(io.BytesIO):
+    """A file's content, which messages call by the file's name."""
+
+    def __init__(self, content: bytes, name: str):
+        super().__init__(content)
+        self.name = name
+
+    def __str__(self):
+        return self.name
+
+
+def manual_folder(data_dir: str | os.PathLike | None) -> pathlib.Path:
+    """Returns the folder under tfds's directory for files that the user has put there."""
+    root = tfds.core.constants.DATA_DIR if data_dir is None else data_dir
+    return pathlib.Path(root).expanduser() / "downloads" / "manual"
 
 
 def manual_dir(builder: tfds.core.DatasetBuilder) -> pathlib.Path:
     """Returns the folder in which tfds looks for files that the user has put there."""
-    return pathlib.Path(builder.data_dir_root) / "downloads" / "manual"
+    return manual_folder(builder.data_dir_root)
+
+
+def _prepared(make_builder, data_dir) -> tfds.core.DatasetBuilder:
+    if data_dir is not None:
+        data_dir = os.path.expanduser(data_dir)
+    builder = make_builder(data_dir=data_dir)
+    if not pathlib.Path(builder.data_path).exists():
+        _prepare(builder)
+    return builder
+
+
+@contextlib.contextmanager
+def _damage_told(builder, split) -> Iterator[None]:
+    try:
+        yield
+    # RuntimeError: array_record's.
+    except (OSError, ValueError, RuntimeError, tf.errors.OpError) as error:
+        raise InputError(
+            f"The data in {builder.data_path} cannot be read ({_first_line(error)}). Expected the "
+            f"{split} split of {builder.name} as tfds prepares it. Delete the folder; it is then "
+            "prepared anew."
+        ) from error
 
 
 def _prepare(builder):

@@ -1,7 +1,8 @@
 """A translated copy of a data set, written once as an image folder and read ever after.
 
     FOLDER/train/CLASS/00000000.png ...   named by their position in the examples translated
-    FOLDER/train.json                     written last: the copy is complete, and of what
+    FOLDER/train.json                     written last: the copy is complete, of what, and which
+                                          examples are not in it because they cannot be read
 
 While a copy is being written it is FOLDER/train.partial.json that tells of what. Every file is
 whole or absent, so a copy that was interrupted continues where it stopped. The folder is also read
@@ -22,22 +23,28 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from keras_i2i.data.domain import Examples
+from keras_i2i.data.batches import read_prepared
+from keras_i2i.data.examples import Examples, StoredExamples, UnreadableError
+from keras_i2i.data.geometry import Geometry
 from keras_i2i.data.image_files import native_shape, read_images
 from keras_i2i.errors import InputError
 from keras_i2i.files import replacing, write_json
 
 _NAME_LENGTH = 50
+# Of stored examples so many are looked at to tell them from others.
+_FINGERPRINTED = 16
 
 
 def write_translated_copy(
     folder: str | os.PathLike,
-    examples: Examples,
+    examples: Examples | StoredExamples,
     translate: Callable[[np.ndarray], np.ndarray],
     class_names: Sequence[str],
     *,
     split: str = "train",
     batch_size: int = 256,
+    image_shape: tuple[int, int, int] | None = None,
+    geometry: Geometry | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Path:
     """Translates labelled images and writes them as FOLDER/SPLIT/CLASS/NUMBER.png.
@@ -49,12 +56,16 @@ def write_translated_copy(
 
     Args:
         folder: made if need be; several splits may share one.
-        examples: with labels.
+        examples: with labels, not masks. Stored ones are read a batch at a time; those that cannot
+            be read are left out.
         translate: takes uint8 images (n, h, w, c), n at most `batch_size`, and returns uint8 images
             (n, H, W, C), C 1 or 3, of the same shape for every batch. See `to_uint8`.
         class_names: one per label. Their folders are called after them, see `class_folders`.
         split: letters, digits and underscores.
         batch_size: images translated at once.
+        image_shape: (h, w, c) to which images are brought before they are translated, as in
+            `in_memory`; None to hand them over as they are, which stored ones cannot be.
+        geometry: how they are brought to `image_shape`; None for `Geometry()`.
         progress: called as `progress(done, total)`, in images, after each batch, also one that was
             there already.
 
@@ -62,12 +73,13 @@ def write_translated_copy(
         `folder`, as a path.
 
     Raises:
-        InputError: the examples have no labels or none are there, a label has no class name, a
-            number or the split's name is out of its range, `translate` returned something else,
-            or the folder holds a copy of other examples, or files of another origin.
+        InputError: the examples have masks or no labels or none are there, a label has no class
+            name, a number or the split's name is out of its range, stored examples come without
+            `image_shape` or too many cannot be read, `translate` returned something else, or the
+            folder holds a copy of other examples, or files of another origin.
     """
     folder, total = Path(folder).expanduser(), len(examples)
-    _check_arguments(examples, class_names, batch_size)
+    _check_arguments(examples, class_names, batch_size, image_shape)
     record = {
         "count": total,
         "class_names": list(class_names),
@@ -93,18 +105,26 @@ def write_translated_copy(
     for home in homes:  # Also for classes without images: the labels of tfds count the folders.
         home.mkdir(parents=True, exist_ok=True)
     files = [homes[label] / f"{i:08d}.png" for i, label in enumerate(examples.labels)]
-    shape = native_shape(files[0]) if files[0].exists() else None
+    shape = next((native_shape(file) for file in files if file.exists()), None)
+    left_out = []
     with ThreadPoolExecutor() as pool:  # Compression runs outside of Python's lock.
         for start in range(0, total, batch_size):
-            batch = slice(start, start + batch_size)
-            if not all(file.exists() for file in files[batch]):
-                images = np.asarray(translate(examples.images[batch]))
-                shape = _checked_shape(images, len(files[batch]), shape)
-                list(pool.map(_write_png, files[batch], images))
+            batch = range(start, min(start + batch_size, total))
+            if not all(files[i].exists() for i in batch):
+                images, readable = _read(examples[batch.start : batch.stop], image_shape, geometry)
+                kept = [start + i for i in readable]
+                left_out += sorted(set(batch) - set(kept))
+                if kept:
+                    images = np.asarray(translate(images))
+                    shape = _checked_shape(images, len(kept), shape)
+                    list(pool.map(_write_png, [files[i] for i in kept], images))
             if progress is not None:
-                progress(min(start + batch_size, total), total)
+                progress(batch.stop, total)
+    if shape is None:
+        raise InputError(f"None of the {total} images to translate can be read.")
     _remove_leftovers(folder, split)
-    write_json(finished, record | {"image_shape": shape})
+    unreadable = {"left_out": left_out} if left_out else {}
+    write_json(finished, record | unreadable | {"image_shape": shape})
     partial.unlink()
     return folder
 
@@ -113,7 +133,8 @@ def read_translated_copy(folder: str | os.PathLike, split: str = "train") -> Exa
     """Reads a finished copy.
 
     Returns:
-        The translated images, in the order of the examples that were translated, with their labels.
+        The translated images, in the order of the examples that were translated, with their labels;
+        without those that could not be read then.
 
     Raises:
         InputError: there is no copy, it is not finished, or files are missing, damaged or strange.
@@ -135,17 +156,18 @@ def read_translated_copy(folder: str | os.PathLike, split: str = "train") -> Exa
             if not known or files[int(file.stem)] is not None:
                 raise InputError(f"{file} is not part of the translated copy. {advice}")
             files[int(file.stem)], labels[int(file.stem)] = file, label
-    missing = [position for position, file in enumerate(files) if file is None]
+    there = [position for position, file in enumerate(files) if file is not None]
+    missing = sorted(set(range(len(files))) - set(there) - set(record.get("left_out", ())))
     if missing:
         raise InputError(
             f"Of the {len(files)} images of the translated copy {part} {len(missing)} are missing, "
             f"the first of them {missing[0]:08d}.png. {advice}"
         )
     try:
-        images = read_images(files, tuple(record["image_shape"]), resize=False)
+        images = read_images([files[i] for i in there], tuple(record["image_shape"]), resize=False)
     except InputError as error:
         raise InputError(f"The translated copy is damaged: {error}. {advice}") from None
-    return Examples(images, labels)
+    return Examples(images, labels[there])
 
 
 def class_folders(class_names: Sequence[str]) -> list[str]:
@@ -166,15 +188,45 @@ def class_folders(class_names: Sequence[str]) -> list[str]:
     return folders
 
 
-def fingerprint(examples: Examples) -> str:
-    """The SHA-256, in hexadecimal, of labelled examples: their shape, labels and pixels."""
-    digest = hashlib.sha256(repr(examples.images.shape).encode())
+def fingerprint(examples: Examples | StoredExamples) -> str:
+    """The SHA-256, in hexadecimal, of labelled examples: their shape, labels and pixels.
+
+    Of stored examples it is their number, labels and the pixels of a few, spread evenly. Where they
+    are stored does not count: data may be moved.
+    """
+    stored = isinstance(examples, StoredExamples)
+    shape = (len(examples),) if stored else examples.images.shape
+    digest = hashlib.sha256(repr(shape).encode())
     digest.update(np.ascontiguousarray(examples.labels, dtype="<i8"))
-    digest.update(np.ascontiguousarray(examples.images))
+    if not stored:
+        digest.update(np.ascontiguousarray(examples.images))
+        return digest.hexdigest()
+    for position in np.unique(np.linspace(0, len(examples) - 1, _FINGERPRINTED).astype(int)):
+        try:
+            image, _ = examples.read(position)
+        except UnreadableError:
+            continue  # It has its turn to be counted.
+        digest.update(repr(image.shape).encode())
+        digest.update(np.ascontiguousarray(image))
     return digest.hexdigest()
 
 
-def _check_arguments(examples, class_names, batch_size):
+def _read(examples, image_shape, geometry) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the images that can be read and where they stand in `examples`."""
+    if image_shape is None:
+        return examples.images, np.arange(len(examples))
+    return read_prepared(examples, image_shape, geometry)
+
+
+def _check_arguments(examples, class_names, batch_size, image_shape):
+    if examples.has_masks:
+        raise InputError(
+            "Got examples with masks; expected one label per image, whose class names a folder."
+        )
+    if isinstance(examples, StoredExamples) and image_shape is None:
+        raise InputError(
+            "Got stored examples, of many sizes; give the image_shape to bring them to."
+        )
     if examples.labels is None or not len(examples):
         raise InputError(
             f"Got {len(examples)} examples {'without' if examples.labels is None else 'with'} "

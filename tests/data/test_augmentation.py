@@ -1,8 +1,11 @@
+import dataclasses
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_i2i.data.augmentation import Augmentation, transform
+from keras_i2i.data.augmentation import Augmentation, transform, transform_masks
+from keras_i2i.data.examples import IGNORED
 from keras_i2i.errors import InputError
 
 FULL = Augmentation(rotation=15.0, scale=0.2, translation=0.1)
@@ -199,7 +202,92 @@ def test_levels_change_no_places():
             assert values[0, 1] > 0.9999
 
 
-def test_no_flips():
+def test_flips():
+    images = np.repeat(noise(1, channels=3), 400, axis=0)
+    flipped = Augmentation(flip=0.25)(images, (1, 2)).numpy()
+    mirrored = (flipped == images[:, :, ::-1]).all(axis=(1, 2, 3))
+    np.testing.assert_array_equal(flipped[~mirrored], images[~mirrored])
+    assert mirrored.mean() == pytest.approx(0.25, abs=0.07)
+    np.testing.assert_array_equal(Augmentation(flip=1.0)(images, (1, 2)), images[:, :, ::-1])
+
+
+def test_flips_come_first_and_change_no_other_draw():
+    images = noise(n=40, channels=3)
+    others = {"rotation": 20.0, "pixels": 2.0, "levels": 0.5, "invert": 0.5}
+    plain, mirrored = (Augmentation(**others)(i, (1, 2)) for i in (images, images[:, :, ::-1]))
+    shown = Augmentation(**others, flip=0.5)(images, (1, 2))
+    same = [(shown == other).numpy().all(axis=(1, 2, 3)) for other in (plain, mirrored)]
+    np.testing.assert_array_equal(same[0], ~same[1])
+    assert 5 < same[0].sum() < 35
+    inverted = Augmentation(invert=0.5)(images, (1, 2)) == -images
+    inverted = inverted.numpy().all(axis=(1, 2, 3))
+    # Who is mirrored has nothing to do with who is inverted.
+    assert abs(np.corrcoef(same[1], inverted)[0, 1]) < 0.5
+
+
+@pytest.mark.parametrize("augmentation", [Augmentation(levels=0.5), Augmentation(invert=0.5)])
+def test_what_changes_values_leaves_places_and_masks_alone(augmentation):
+    masks = np.random.default_rng(1).integers(0, 9, (6, 12, 12)).astype(np.uint8)
+    images, same = augmentation(noise(), (1, 2), masks)
+    assert same is masks
+    np.testing.assert_array_equal(images, augmentation(noise(), (1, 2)))
+    nothing = Augmentation()(images, (1, 2), masks)
+    assert nothing[0] is images and nothing[1] is masks
+
+
+def test_a_map_that_does_nothing_changes_no_bit():
+    """It is left out where only values change."""
+    np.testing.assert_array_equal(move(noise(channels=3)), noise(channels=3))
+
+
+@pytest.mark.parametrize(
+    "augmentation",
+    [
+        Augmentation(flip=0.5),
+        Augmentation(rotation=40, scale=0.3, flip=0.5),
+        Augmentation(translation=0.3, pixels=2.0, levels=0.2),
+    ],
+)
+def test_masks_move_with_their_images(augmentation):
+    """An image of places and masks of rows and of columns: they go on telling the same."""
+    n, side = 16, 24
+    rows, columns = np.mgrid[:side, :side]
+    places = np.stack([rows, columns, 0 * rows], axis=-1) / 12.0 - 1.0
+    images = np.repeat(places[None].astype(np.float32), n, axis=0)
+    plain = dataclasses.replace(augmentation, levels=0.0)(images, (3, 4)).numpy()
+    for axis, mask in enumerate((rows, columns)):
+        masks = np.repeat(mask[None].astype(np.uint8), n, axis=0)
+        moved, moved_masks = augmentation(images, (3, 4), masks)
+        np.testing.assert_array_equal(moved, augmentation(images, (3, 4)))
+        moved_masks = moved_masks.numpy()
+        assert moved_masks.dtype == np.uint8 and moved_masks.shape == masks.shape
+        inside = moved_masks != IGNORED
+        shown = (plain[..., axis] + 1.0) * 12.0
+        assert np.abs(shown[inside] - moved_masks[inside]).max() <= 0.5 + 1e-3
+        assert inside.mean() > 0.5
+        assert inside.all() == (augmentation == Augmentation(flip=0.5))
+
+
+def test_masks_are_ignored_outside():
+    mask = np.arange(25, dtype=np.uint8).reshape(1, 5, 5)
+    moves = {"rotation": 0.0, "scale": 1.0, "shift_x": 2.0, "shift_y": -1.0}
+    moved = transform_masks(mask, **{k: tf.constant([v]) for k, v in moves.items()}).numpy()
+    expected = np.full((5, 5), IGNORED)
+    expected[:4, 2:] = mask[0, 1:, :3]
+    np.testing.assert_array_equal(moved[0], expected)
+
+
+def test_masks_in_a_graph():
+    masks = np.random.default_rng(1).integers(0, 9, (6, 12, 12)).astype(np.uint8)
+    augmentation = Augmentation(rotation=20, flip=0.5)
+    images, moved = tf.function(augmentation)(noise(), tf.constant([3, 4]), masks)
+    expected, expected_masks = augmentation(noise(), (3, 4), masks)
+    np.testing.assert_allclose(images, expected, atol=1e-4)
+    assert (moved == expected_masks).numpy().mean() > 0.99  # up to rounding where pixels tie
+    assert images.shape == (6, 12, 12, 1) and moved.shape == (6, 12, 12)
+
+
+def test_no_flips_unless_asked_for():
     # A flip reverses the turn from the right-hand mark to the lower mark about the center.
     image = dot(10, 10, side=21)
     image[0, 10, 16] = 0.5
@@ -230,6 +318,8 @@ def test_no_flips():
         {"levels": 2.1},
         {"invert": -0.1},
         {"invert": 1.1},
+        {"flip": -0.1},
+        {"flip": 1.1},
     ],
 )
 def test_impossible_settings(bad):

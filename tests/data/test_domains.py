@@ -1,10 +1,20 @@
 """What holds for every domain, and the functions that find domains by name."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from keras_i2i import data
-from keras_i2i.data.domain import Domain, Examples
+from keras_i2i.data.domain import Domain
+from keras_i2i.data.examples import (
+    Examples,
+    Reader,
+    StoredExamples,
+    Unreadable,
+    UnreadableError,
+)
+from keras_i2i.data.storage import Storage
 from keras_i2i.errors import InputError
 
 EMBEDDED = {"printed_digits": (5000, 500, 1000), "handwritten_digits": (1097, 200, 500)}
@@ -22,20 +32,22 @@ def numbered_domain(n=60, **settings):
     return Domain("numbered", ("even", "odd"), (1, 1, 1), lambda s, _: parts[s], **settings)
 
 
+DIGITS = {"printed_digits", "handwritten_digits", "mnist", "usps", "svhn", "mnist_m"}
+OBJECTS = {"office31_amazon", "office31_dslr", "office31_webcam"}
+STREETS = {"rendered_streets", "night_streets", "gta5", "cityscapes"}
+
+
 def test_registry_names_each_domain_by_its_own_name():
-    assert set(data.DOMAINS) == {
-        "printed_digits",
-        "handwritten_digits",
-        "mnist",
-        "usps",
-        "svhn",
-        "mnist_m",
-    }
+    assert set(data.DOMAINS) == DIGITS | OBJECTS | STREETS
     for name, domain in data.DOMAINS.items():
         assert data.get_domain(name) is domain
         assert domain.name == name
-        assert domain.class_names == tuple("0123456789")
-        assert domain.image_shape[2] in (1, 3)
+        assert domain.image_shape is None or domain.image_shape[2] in (1, 3)
+        assert domain.has_masks == (name in STREETS) and domain.labelled_train
+        assert len(domain.palette or ()) == (len(domain.class_names) if name in STREETS else 0)
+        assert len(set(domain.class_names)) == len(domain.class_names) >= 2
+    assert {data.get_domain(name).class_names for name in DIGITS} == {tuple("0123456789")}
+    assert len({data.get_domain(name).class_names for name in OBJECTS}) == 1
 
 
 def test_unknown_domain_is_told_the_known_and_the_likely():
@@ -93,6 +105,65 @@ def test_size_takes_the_first():
     np.testing.assert_array_equal(examples.labels, [0, 1, 0, 1, 0])
 
 
+def stored(n, start=0):
+    """`n` images of many sizes, showing their own number; the fourth cannot be read."""
+
+    def image(position):
+        if position == 3:
+            raise UnreadableError(f"{start + 3}.png: torn")
+        return np.full((1, 1 + position, 1), start + position, np.uint8)
+
+    reader = Reader(image, 1, Unreadable(0, "?"), labels=np.arange(n) % 2)
+    return StoredExamples(reader, np.arange(n))
+
+
+def stored_domain(**settings):
+    parts = {"train": stored(60), "validation": stored(5, 100), "test": stored(7, 200)}
+    settings = {"validation_size": 10, **settings}
+    return Domain("stored", ("even", "odd"), None, lambda split, _: parts[split], **settings)
+
+
+def shown(examples):
+    return [int(image.max()) for _, image, _ in examples.readable()]
+
+
+def test_stored_examples_are_cut_like_those_in_memory():
+    domain = stored_domain()
+    assert shown(domain.load("train")) == [0, 1, 2, *range(4, 50)]
+    assert shown(domain.load("validation")) == list(range(50, 60))
+    assert shown(domain.load("validation", validation_size=58)) == [2, *range(4, 60)]
+    assert len(domain.load("train", size=5)) == 5
+    np.testing.assert_array_equal(domain.load("test").labels, np.arange(7) % 2)
+
+
+def test_a_validation_split_of_its_own_leaves_training_whole():
+    domain = stored_domain(own_validation=True)
+    assert len(domain.load("train")) == 60
+    assert shown(domain.load("validation")) == [100, 101, 102, 104]
+    # Carved all the same, if a number is given.
+    assert len(domain.load("train", validation_size=0)) == 60
+    assert len(domain.load("train", validation_size=4)) == 56
+    assert shown(domain.load("validation", validation_size=4)) == [56, 57, 58, 59]
+    parts = {"train": numbered(60), "validation": numbered(5), "test": numbered(7)}
+    domain = numbered_domain(own_validation=True)
+    domain = dataclasses.replace(domain, read=lambda split, _: parts[split])
+    assert [len(domain.load(split)) for split in data.SPLITS] == [60, 5, 7]
+
+
+def test_storage_is_applied_to_each_split(capsys):
+    domain = stored_domain()
+    with pytest.raises(InputError, match=r"stored, train split: 1 images.*max_unreadable=0"):
+        shown(domain.load("train", storage=Storage(max_unreadable=0)))
+    for split in ("train", "test"):  # Each counts its own.
+        shown(domain.load(split, storage=Storage(max_unreadable=1)))
+    assert capsys.readouterr().out.count("torn") == 2
+    examples = domain.load("test", storage=Storage(cache="memory"))
+    assert examples.read(0)[0] is examples.read(0)[0]
+    np.testing.assert_array_equal(
+        numbered_domain().load("test", storage=Storage(cache="memory")).images.ravel(), np.arange(7)
+    )
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -107,13 +178,6 @@ def test_size_takes_the_first():
 def test_impossible_sizes_and_splits(settings, message):
     with pytest.raises(InputError, match=message):
         numbered_domain().load(**settings)
-
-
-def test_examples_check_their_arrays():
-    with pytest.raises(InputError, match="float64"):
-        Examples(np.zeros((2, 1, 1, 1)), None)
-    with pytest.raises(InputError, match="one label per image"):
-        Examples(np.zeros((2, 1, 1, 1), np.uint8), np.zeros(3, np.int64))
 
 
 def test_few_labelled():

@@ -1,10 +1,24 @@
 import itertools
+import os
+import struct
+import zlib
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
-from keras_i2i.data.image_files import find_image_files, native_shape, open_image, read_images
+from keras_i2i.data.examples import UnreadableError
+from keras_i2i.data.image_files import (
+    common_channels,
+    file_key,
+    find_image_files,
+    native_shape,
+    open_image,
+    read_image,
+    read_images,
+)
 from keras_i2i.errors import InputError
 
 
@@ -27,6 +41,8 @@ def test_found_by_their_ending(tmp_path):
     (tmp_path / "folder.png").mkdir()
     (tmp_path / "notes.txt").write_text("not an image, and nobody said it was")
     assert find_image_files(tmp_path) == expected
+    some = find_image_files(tmp_path, at_most=2)
+    assert len(some) == 2 and set(some) < set(expected)
 
 
 @pytest.mark.parametrize("limit", [150, 50])
@@ -123,7 +139,153 @@ def test_damaged_files_are_named(tmp_path):
     (tmp_path / "cut.png").write_bytes(whole[: len(whole) // 2])
     (tmp_path / "text.png").write_text("hello")
     (tmp_path / "empty.jpg").touch()
-    reads = (open_image, native_shape, lambda path: read_images([path], (1, 1, 3)))
+    reads = (
+        open_image,
+        native_shape,
+        lambda path: read_image(path, 3),
+        lambda path: read_images([path], (1, 1, 3)),
+    )
     for name, read in itertools.product(("cut.png", "text.png", "empty.jpg", "none.png"), reads):
-        with pytest.raises(InputError, match=name):
+        with pytest.raises(UnreadableError, match=f"^{tmp_path / name}: "):
             read(tmp_path / name)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize(
+    ("mode", "value", "suffix", "expected"),
+    [
+        ("1", 1, "png", (255, 255, 255)),
+        ("L", 100, "jpg", (100, 100, 100)),
+        ("L", 100, "webp", (100, 100, 100)),
+        ("LA", (0, 128), "png", (127, 127, 127)),
+        ("P", 0, "gif", (0, 0, 0)),
+        ("RGB", (200, 100, 50), "bmp", (200, 100, 50)),
+        ("RGB", (200, 100, 50), "ppm", (200, 100, 50)),
+        ("RGBA", (255, 0, 0, 0), "tiff", (255, 255, 255)),
+        ("I;16", 257 * 80, "tif", (80, 80, 80)),
+        ("F", 0.5, "tif", (128, 128, 128)),
+        ("CMYK", (0, 0, 0, 255), "jpg", (0, 0, 0)),
+    ],
+)
+def test_pixels_of_any_kind(mode, value, suffix, expected, channels, tmp_path):
+    image = read_image(save(tmp_path / f"a.{suffix}", value, mode=mode), channels)
+    assert image.shape == (10, 20, channels) and image.dtype == np.uint8
+    red, green, blue = expected
+    luma = round(0.299 * red + 0.587 * green + 0.114 * blue)
+    tolerance = 2 if suffix in ("jpg", "webp") else 0
+    wanted = expected if channels == 3 else luma
+    assert np.abs(image.astype(int) - wanted).max() <= tolerance
+
+
+def test_color_of_16_bits(tmp_path):
+    """Pillow does not write such PNG files."""
+
+    def chunk(kind, content):
+        body = kind + content
+        return struct.pack(">I", len(content)) + body + struct.pack(">I", zlib.crc32(body))
+
+    row = struct.pack(">6H", 0, 257 * 100, 65535, 257 * 7, 0, 0)
+    (tmp_path / "a.png").write_bytes(
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", struct.pack(">IIBBBBB", 2, 1, 16, 2, 0, 0, 0))
+        + chunk(b"IDAT", zlib.compress(b"\0" + row))
+        + chunk(b"IEND", b"")
+    )
+    np.testing.assert_array_equal(read_image(tmp_path / "a.png", 3), [[[0, 100, 255], [7, 0, 0]]])
+
+
+# What EXIF says of each orientation: where the stored image's first row and column are.
+ORIENTATIONS = {
+    1: lambda stored: stored,
+    2: lambda stored: stored[:, ::-1],
+    3: lambda stored: stored[::-1, ::-1],
+    4: lambda stored: stored[::-1],
+    5: lambda stored: stored.swapaxes(0, 1),
+    6: lambda stored: np.rot90(stored, -1),
+    7: lambda stored: np.rot90(stored, 2).swapaxes(0, 1),
+    8: lambda stored: np.rot90(stored),
+}
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif", "webp", "jpg"])
+@pytest.mark.parametrize("orientation", ORIENTATIONS)
+def test_every_orientation_is_turned_upright(orientation, suffix, tmp_path):
+    stored = np.zeros((16, 32, 3), np.uint8)
+    stored[:8, :8], stored[:8, 24:], stored[8:, :8] = (255, 0, 0), (0, 255, 0), (0, 0, 255)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    options = {"lossless": True} if suffix == "webp" else {"quality": 100, "subsampling": 0}
+    path = tmp_path / f"a.{suffix}"
+    Image.fromarray(stored).save(path, exif=exif, **(options if suffix in ("webp", "jpg") else {}))
+    upright = ORIENTATIONS[orientation](stored)
+    image = read_image(path, 3)
+    assert image.shape == upright.shape and native_shape(path) == upright.shape
+    assert np.abs(image.astype(int) - upright).max() <= (4 if suffix == "jpg" else 0)
+
+
+def test_damaged_exif_does_not_cost_the_image(tmp_path):
+    """As ImageMagick writes it, in hexadecimal, but cut off."""
+    text = PngInfo()
+    text.add_text("Raw profile type exif", "\nexif\n 9\n4d4")
+    path = save(tmp_path / "a.png", 70, pnginfo=text)
+    with pytest.raises(ValueError, match="fromhex"), Image.open(path) as image:
+        image.getexif()
+    assert (read_image(path, 1) == 70).all()
+
+
+def test_common_channels(tmp_path):
+    gray = [save(tmp_path / f"{i}.png", mode=mode) for i, mode in enumerate(("1", "L", "LA"))]
+    color = save(tmp_path / "color.png", "red", mode="RGB")
+    (tmp_path / "torn.png").write_text("no image")
+    torn = tmp_path / "torn.png"
+    assert common_channels(gray) == common_channels([*gray, torn]) == 1
+    assert common_channels([*gray, color]) == common_channels([torn]) == common_channels([]) == 3
+    assert common_channels(gray * 1000) == 1
+    assert common_channels([*gray, color] * 1000) == 3
+
+
+def test_common_channels_reads_few_headers_and_no_pixels(tmp_path, monkeypatch):
+    files = [save(tmp_path / f"{i}.png") for i in range(101)]
+    opened, real = [], Image.open
+    monkeypatch.setattr(Image, "open", lambda path, **_: opened.append(path) or real(path))
+    monkeypatch.setattr(Image.Image, "load", None)
+    assert common_channels(files) == 1
+    assert len(set(opened)) == len(opened) == 100
+
+
+def test_a_file_key_changes_with_the_file(tmp_path, monkeypatch):
+    path = save(tmp_path / "a.png")
+    key = file_key(path)
+    assert key == file_key(path)
+    monkeypatch.chdir(tmp_path)
+    assert file_key("a.png") == key
+    os.utime(path, ns=(1, 1))
+    assert file_key(path) != key
+    assert file_key(save(tmp_path / "b.png")) != key
+    with pytest.raises(UnreadableError, match=r"none\.png: No such file"):
+        file_key(tmp_path / "none.png")
+
+
+def test_many_threads_refuse_bombs_and_nothing_else(tmp_path, monkeypatch):
+    bomb, image = save(tmp_path / "bomb.png", size=(20, 11)), save(tmp_path / "a.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 200)
+
+    def read(path):
+        try:
+            return read_image(path, 1).shape
+        except UnreadableError as error:
+            return str(error)
+
+    with ThreadPoolExecutor(8) as pool:
+        results = list(pool.map(read, [bomb, image] * 50))
+    assert set(results[1::2]) == {(10, 20, 1)}
+    assert len(set(results[::2])) == 1 and results[0].startswith(f"{bomb}: more than 200 pixels")
+
+
+def test_other_programs_and_data_files_are_left_alone(tmp_path):
+    for name in ("a.eps", "labels.h5", "film.mpg", "a.pdf"):
+        (tmp_path / name).write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n")
+    assert find_image_files(tmp_path) == []
+    (tmp_path / "a.eps").rename(tmp_path / "a.png")
+    with pytest.raises(UnreadableError, match=r"a\.png: not an image"):
+        read_image(tmp_path / "a.png", 3)

@@ -13,8 +13,8 @@ from PIL import Image
 from tensorflow_datasets.core.download.checksums import compute_url_info
 
 from keras_i2i import data
-from keras_i2i.data import mnist_m, usps
-from keras_i2i.data.domain import Examples
+from keras_i2i.data import mnist_m, published, usps
+from keras_i2i.data.examples import Examples
 from keras_i2i.errors import InputError
 
 
@@ -126,6 +126,14 @@ def test_server_that_refuses_the_question_is_left_to_the_download(tmp_path, monk
     monkeypatch.setattr(tfds.core.DatasetBuilder, "download_and_prepare", download)
     with pytest.raises(InputError, match="the download was tried"):
         data.load("mnist", "train", data_dir=tmp_path)
+
+
+def test_manual_folder_is_where_tfds_looks(tmp_path, monkeypatch):
+    assert published.manual_folder(tmp_path) == tmp_path / "downloads" / "manual"
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert published.manual_folder("~/data") == tmp_path / "data" / "downloads" / "manual"
+    builder = mnist_m.MnistM()
+    assert published.manual_folder(None) == published.manual_dir(builder)
 
 
 # USPS

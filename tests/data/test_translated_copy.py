@@ -8,7 +8,15 @@ from PIL import Image
 
 from keras_i2i import data
 from keras_i2i.data import read_translated_copy, translated_copy, write_translated_copy
-from keras_i2i.data.domain import Examples
+from keras_i2i.data.batches import in_memory
+from keras_i2i.data.examples import (
+    Examples,
+    Reader,
+    StoredExamples,
+    Unreadable,
+    UnreadableError,
+)
+from keras_i2i.data.geometry import Geometry
 from keras_i2i.errors import InputError
 
 NAMES = ("zero", "one", "two")
@@ -18,6 +26,21 @@ def examples(n=10, channels=1, seed=0):
     random = np.random.default_rng(seed)
     images = random.integers(0, 256, (n, 4, 5, channels), np.uint8)
     return Examples(images, random.integers(0, 3, n))
+
+
+def stored(n=10, unreadable=(), limit=10, seed=0):
+    """Images of many sizes."""
+    random = np.random.default_rng(seed)
+    sizes = random.integers(5, 12, (n, 2))
+    images = [random.integers(0, 256, (*size, 3), np.uint8) for size in sizes]
+
+    def image(position):
+        if position in unreadable:
+            raise UnreadableError(f"{position}.jpg: broken")
+        return images[position]
+
+    warnings = Unreadable(limit, "fakes", warn=lambda line: None)
+    return StoredExamples(Reader(image, 3, warnings, random.integers(0, 3, n)), np.arange(n))
 
 
 class Inverted:
@@ -90,11 +113,13 @@ def test_tfds_reads_it(channels, tmp_path):
 
 
 def test_the_image_folder_domain_reads_it(tmp_path):
-    write(tmp_path, split="train")
-    write(tmp_path, split="test")
+    original = Examples(examples().images, np.arange(10) % 3)
+    write(tmp_path, original, split="train")
+    write(tmp_path, original, split="test")
     name = f"image_folder:{tmp_path}"
     assert data.get_domain(name).class_names == tuple(sorted(NAMES))
-    assert data.load(name, "test").images.shape == (10, 8, 5, 1)
+    read = data.load(name, "test")
+    assert len(read) == 10 and read.read(0)[0].shape[:2] == (8, 5)
 
 
 def test_progress_and_batches(tmp_path):
@@ -177,6 +202,83 @@ def test_a_failed_write_leaves_no_half_file(tmp_path, monkeypatch):
     assert len(read_translated_copy(tmp_path)) == 10
 
 
+STORED = {"image_shape": (4, 6, 3), "geometry": Geometry(crop_size=5)}
+
+
+def test_stored_examples(tmp_path):
+    original, translate = stored(), Inverted()
+    write(tmp_path, original, translate, **STORED)
+    assert translate.batches == [4, 4, 2]
+    copy, expected = read_translated_copy(tmp_path), in_memory(original, *STORED.values())
+    np.testing.assert_array_equal(copy.images, 255 - expected.images.repeat(2, axis=1))
+    np.testing.assert_array_equal(copy.labels, original.labels)
+    assert "left_out" not in json.loads((tmp_path / "train.json").read_text())
+
+
+def test_images_in_memory_may_be_brought_to_a_shape_too(tmp_path):
+    original = examples(channels=3)
+    write(tmp_path, original, image_shape=(3, 3, 1))
+    expected = in_memory(original, (3, 3, 1))
+    np.testing.assert_array_equal(
+        read_translated_copy(tmp_path).images, 255 - expected.images.repeat(2, axis=1)
+    )
+
+
+@pytest.mark.parametrize("unreadable", [(0,), (3, 9), (4, 5, 6, 7), (0, 1, 2, 3, 4)])
+@pytest.mark.parametrize("fail_at", [None, 1])
+def test_unreadable_examples_are_left_out(fail_at, unreadable, tmp_path):
+    kept = np.setdiff1d(np.arange(10), unreadable)
+    expected = in_memory(stored(), *STORED.values())[kept]
+    calls = []
+    if fail_at is not None:
+        with pytest.raises(KeyboardInterrupt):
+            write(tmp_path, stored(unreadable=unreadable), Inverted(fail_at), **STORED)
+    progress = {"progress": lambda *call: calls.append(call)}
+    write(tmp_path, stored(unreadable=unreadable), **STORED, **progress)
+    assert calls == [(4, 10), (8, 10), (10, 10)]
+    names = {int(path.stem) for path in tmp_path.rglob("*.png")}
+    assert names == set(kept.tolist())
+    copy = read_translated_copy(tmp_path)
+    np.testing.assert_array_equal(copy.images, 255 - expected.images.repeat(2, axis=1))
+    np.testing.assert_array_equal(copy.labels, expected.labels)
+    assert json.loads((tmp_path / "train.json").read_text())["left_out"] == list(unreadable)
+    # It is finished.
+    translate = Inverted()
+    write(tmp_path, stored(unreadable=unreadable), translate, **STORED)
+    assert translate.batches == []
+
+
+def test_a_missing_file_is_no_example_left_out(tmp_path):
+    write(tmp_path, stored(unreadable=(2,)), **STORED)
+    (path,) = tmp_path.rglob("00000005.png")
+    path.unlink()
+    with pytest.raises(InputError, match=r"1 are missing, the first of them 00000005\.png"):
+        read_translated_copy(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("of", "message"),
+    [
+        (stored(seed=1), "its fingerprint is"),
+        (stored(9), "its count is 10, but now it would be 9"),
+        (stored()[::-1], "its fingerprint is"),
+        (examples(), "its fingerprint is"),
+    ],
+)
+def test_a_copy_of_other_stored_examples_is_refused(of, message, tmp_path):
+    write(tmp_path, stored(), **STORED)
+    with pytest.raises(InputError, match=message):
+        write(tmp_path, of, **STORED)
+
+
+def test_other_labels_of_stored_examples_are_refused(tmp_path):
+    original = stored()
+    write(tmp_path, original, **STORED)
+    original.reader.labels[7] = (original.reader.labels[7] + 1) % 3
+    with pytest.raises(InputError, match="its fingerprint is"):
+        write(tmp_path, original, **STORED)
+
+
 OTHERS = [
     ({"of": examples(seed=1)}, "its fingerprint is"),
     ({"of": examples()[:9]}, "its count is 10, but now it would be 9"),
@@ -240,6 +342,13 @@ def test_class_folders():
     [
         ({"of": examples().without_labels()}, "10 examples without labels"),
         ({"of": examples()[:0]}, "Got 0 examples"),
+        ({"of": stored()}, "Got stored examples.*image_shape"),
+        ({"of": stored(unreadable=range(3), limit=2), **STORED}, "fakes: 3 images cannot be read"),
+        ({"of": stored(unreadable=range(10)), **STORED}, "None of the 10 images"),
+        (
+            {"of": Examples(np.zeros((2, 4, 4, 3), np.uint8), np.zeros((2, 4, 4), np.uint8))},
+            "masks",
+        ),
         ({"names": ("zero", "one")}, "to 2 and 2 class names"),
         ({"split": "../train"}, "Got split '../train'"),
         ({"split": ""}, "Got split ''"),
