@@ -1,6 +1,7 @@
 """Networks as functional Keras graphs: encoders, decoders, discriminators, heads."""
 
-from keras_i2i.networks.decoders import decoder_branch, decoder_trunk
+from keras_i2i.networks.backbones import BACKBONES, backbone
+from keras_i2i.networks.decoders import DECODER_STRIDES, decoder_branch, decoder_trunk
 from keras_i2i.networks.discriminators import feature_discriminator, image_discriminator
 from keras_i2i.networks.encoders import (
     ENCODERS,
@@ -13,12 +14,16 @@ from keras_i2i.networks.encoders import (
     load_encoder,
     second_encoder,
 )
-from keras_i2i.networks.heads import classification_head
+from keras_i2i.networks.heads import classification_head, segmentation_head
+from keras_i2i.networks.resnet_generator import resnet_generator
 from keras_i2i.networks.unet import patch_discriminator, unet_generator
 
 __all__ = [
+    "BACKBONES",
+    "DECODER_STRIDES",
     "ENCODERS",
     "SHARING",
+    "backbone",
     "build_encoder",
     "classification_head",
     "decoder_branch",
@@ -31,6 +36,8 @@ __all__ = [
     "lenet_encoder",
     "load_encoder",
     "patch_discriminator",
+    "resnet_generator",
     "second_encoder",
+    "segmentation_head",
     "unet_generator",
 ]

@@ -11,6 +11,7 @@ import keras
 from keras import layers
 
 from keras_i2i.errors import InputError
+from keras_i2i.networks.backbones import BACKBONES, backbone
 from keras_i2i.networks.domain_transfer import domain_transfer_encoder
 from keras_i2i.networks.layers import batch_norm, scaled
 
@@ -122,9 +123,10 @@ def build_encoder(encoder, image_shape, width=1.0):
     """The encoder that is asked for.
 
     Args:
-        encoder: a name of `ENCODERS`, or a functional `keras.Model` of the user's own from images
-            of `image_shape` to a feature map.
-        image_shape: (H, W, C).
+        encoder: a name of `ENCODERS`, or of `BACKBONES` with random weights and a stride of 32, or
+            a functional `keras.Model` from images of `image_shape` to a feature map: one of
+            `backbone`, or of the user's own.
+        image_shape: (H, W, C); H and W may be None, for any.
         width: factor on the numbers of filters; only for an encoder given by name.
 
     Raises:
@@ -140,10 +142,12 @@ def build_encoder(encoder, image_shape, width=1.0):
                 f"Received: {encoder.input_shape} → {encoder.output_shape}"
             )
         return encoder
+    if encoder in BACKBONES:
+        return backbone(encoder, image_shape, width=width)
     if encoder not in ENCODERS:
         raise InputError(
             f"Unknown encoder {encoder!r}. Known are: {', '.join(sorted(ENCODERS))}; "
-            "or pass a functional keras.Model."
+            f"{', '.join(BACKBONES)}; or pass a functional keras.Model."
         )
     return ENCODERS[encoder](image_shape, width)
 
@@ -205,7 +209,8 @@ def second_encoder(encoder, sharing):
 
 
 def _image_input(image_shape):
-    if len(image_shape) != 3 or min(image_shape[:2]) < STRIDE:
+    sides = [side for side in image_shape[:2] if side is not None]  # None: any size
+    if len(image_shape) != 3 or any(side < STRIDE for side in sides):
         raise InputError(
             f"The encoders need (H, W, C) of at least {STRIDE}x{STRIDE} pixels, like (32, 32, 1). "
             f"Received: {tuple(image_shape)}"

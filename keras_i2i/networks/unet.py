@@ -1,8 +1,12 @@
-"""The networks of CycleGAN for domain adaptation: a small U-Net and a PatchGAN discriminator.
+"""The networks of CycleGAN for domain adaptation: a U-Net and PatchGAN discriminators.
 
 P. Basci, "Unsupervised Domain Adaptation through CycleGAN", section 4.1 and figure 5. The figure is
 lost from the text that this project has, and with it the numbers of filters: those are this
 project's choice. All weights start from N(0, 0.02), as in Radford et al. 2016.
+
+The text is about images of 32x32 pixels. For larger ones the U-Net may have more stages, and the
+PatchGAN may be the one with patches of 70x70 pixels (P. Isola, J.-Y. Zhu, T. Zhou and A. A.
+Efros, "Image-to-image translation with conditional adversarial networks", CVPR 2017).
 """
 
 import keras
@@ -11,41 +15,49 @@ from keras import layers
 from keras_i2i.errors import InputError
 from keras_i2i.networks.layers import LEAKY_SLOPE, instance_norm, scaled
 
-FILTERS = (64, 128, 256)
-UNET_STRIDE = 2 ** len(FILTERS)
+FILTERS = (64, 128, 256, 512)
+PATCHES = (23, 70)
 
 
 def unet_generator(
-    image_shape, width=1.0, dropout=0.0, dropout_at_inference=False, name="generator"
+    image_shape,
+    width=1.0,
+    dropout=0.0,
+    dropout_at_inference=False,
+    name="generator",
+    stages=3,
 ):
     """G or F: a U-Net from images of one domain to images of the other (section 4.1.1).
 
-    Three stages down and three up. Each begins with a 3x3 convolution of stride 2 (a transposed one
+    As many stages down as up. Each begins with a 3x3 convolution of stride 2 (a transposed one
     on the way up) and goes on with two of stride 1, all followed by instance normalization and
     leaky ReLU. On the way up each stage also sees the features of its size from the way down, the
     last one the image itself. A final 3x3 convolution with tanh makes the image.
 
     Args:
-        image_shape: (H, W, C), H and W multiples of 8.
-        width: factor on the numbers of filters, 64-128-256.
+        image_shape: (H, W, C), H and W multiples of 2^stages. At 2^stages itself, instance
+            normalization leaves nothing of the deepest features, which have a single position.
+        width: factor on the numbers of filters, 64-128-256 and 512 from the fourth stage on.
         dropout: share of features that the first two stages up drop, in [0, 1). The text does not
             say where or how much; Isola et al. (2017), whom it follows, drop half there.
         dropout_at_inference: drop also when `training=False`, so that one image has several
             translations ("to introduce randomness in the image generation process", section 4.3).
         name: name of the model.
+        stages: how many times the image is halved. Three suit 32x32 pixels, five or six 256x256.
 
     Returns:
         A `keras.Model`: (batch, H, W, C) in [-1, 1] → the same.
 
     Raises:
-        InputError: H or W is no multiple of 8, or dropout no share.
+        InputError: there is no stage, H or W is no multiple of 2^stages, or dropout no share.
     """
-    if len(image_shape) != 3 or any(
-        side < UNET_STRIDE or side % UNET_STRIDE for side in image_shape[:2]
-    ):
+    if stages < 1:
+        raise InputError(f"A U-Net has at least one stage. Received: stages={stages}")
+    stride = 2**stages
+    if len(image_shape) != 3 or any(side < stride or side % stride for side in image_shape[:2]):
         raise InputError(
-            f"The U-Net halves an image {len(FILTERS)} times, so its height and width must be "
-            f"multiples of {UNET_STRIDE}: expected (H, W, C) like (32, 32, 3). "
+            f"The U-Net halves an image {stages} times, so its height and width must be "
+            f"multiples of {stride}: expected (H, W, C) like ({4 * stride}, {4 * stride}, 3). "
             f"Received: {tuple(image_shape)}"
         )
     if not 0 <= dropout < 1:
@@ -53,21 +65,21 @@ def unet_generator(
 
     images = keras.Input(image_shape, name="images")
     x, skips = images, [images]
-    for stage, filters in enumerate(FILTERS, start=1):
-        x = _stage(x, layers.Conv2D, scaled(filters, width), f"down_{stage}")
+    filters = [scaled(FILTERS[min(stage, len(FILTERS) - 1)], width) for stage in range(stages)]
+    for stage in range(1, stages + 1):
+        x = _stage(x, layers.Conv2D, filters[stage - 1], f"down_{stage}")
         skips.append(x)
     skips.pop()
-    for stage in range(len(FILTERS), 0, -1):
-        # The stage on the way up that gives the size of stage - 1 on the way down.
-        filters = scaled(FILTERS[max(stage - 2, 0)], width)
+    for stage in range(stages, 0, -1):
 
         def with_skip(x, stage=stage):
-            if dropout and stage > 1:
+            if dropout and stage > stages - 2:
                 drop = layers.Dropout(dropout, name=f"up_{stage}_dropout")
                 x = drop(x, training=True) if dropout_at_inference else drop(x)
             return layers.Concatenate(name=f"up_{stage}_skip")([x, skips[stage - 1]])
 
-        x = _stage(x, layers.Conv2DTranspose, filters, f"up_{stage}", with_skip)
+        # This stage gives the size of stage - 1 on the way down, and as many features.
+        x = _stage(x, layers.Conv2DTranspose, filters[max(stage - 2, 0)], f"up_{stage}", with_skip)
     x = layers.Conv2D(image_shape[-1], 3, padding="same", kernel_initializer=_normal(), name="out")(
         x
     )
@@ -76,33 +88,60 @@ def unet_generator(
     return keras.Model(images, x, name=name)
 
 
-def patch_discriminator(image_shape, width=1.0, name="patch_discriminator"):
-    """A PatchGAN: scores, each for 23x23 pixels of the image (section 4.1.2).
+def patch_discriminator(image_shape, width=1.0, name="patch_discriminator", patch=23):
+    """A PatchGAN: scores, each for a square patch of the image (section 4.1.2).
 
-    Three 3x3 convolutions of stride 2 with 64, 128 and 256 filters, each followed by instance
+    23: three 3x3 convolutions of stride 2 with 64, 128 and 256 filters, each followed by instance
     normalization and leaky ReLU, see 15x15 pixels; the 2x2 convolution that scores sees four such
     neighbours 8 pixels apart, 23x23.
 
+    70: four 4x4 convolutions of stride 2, 2, 2 and 1 with 64, 128, 256 and 512 filters, leaky ReLU
+    after each and instance normalization after all but the first, see 46x46 pixels; the 4x4
+    convolution that scores sees four such neighbours each way, 70x70 (Isola et al. 2017, section
+    6.1.2; Zhu et al. 2017 have instance normalization). What is not of stride 2 pads by one pixel.
+
     Args:
-        image_shape: (H, W, C), H and W at least 16.
+        image_shape: (H, W, C), H and W at least 16, for patches of 70 at least 24.
         width: factor on the numbers of filters.
         name: name of the model.
+        patch: side of a patch, one of `PATCHES`.
 
     Returns:
-        A `keras.Model`: (batch, H, W, C) in [-1, 1] → scores (batch, H/8 - 1, W/8 - 1, 1).
+        A `keras.Model`: (batch, H, W, C) in [-1, 1] → scores (batch, H/8 - 1, W/8 - 1, 1), for
+        patches of 70 (batch, H/8 - 2, W/8 - 2, 1).
 
     Raises:
-        InputError: the images are too small for a patch.
+        InputError: there is no such patch, or the images are too small for it.
     """
-    if len(image_shape) != 3 or min(image_shape[:2]) < 16:
+    if patch not in PATCHES:
         raise InputError(
-            f"The PatchGAN needs (H, W, C) of at least 16x16 pixels. Received: {tuple(image_shape)}"
+            f"A PatchGAN's patch has a side of {' or '.join(map(str, PATCHES))} pixels. "
+            f"Received: patch={patch}"
+        )
+    smallest = 16 if patch == 23 else 24
+    if len(image_shape) != 3 or min(image_shape[:2]) < smallest:
+        raise InputError(
+            f"The PatchGAN needs (H, W, C) of at least {smallest}x{smallest} pixels. "
+            f"Received: {tuple(image_shape)}"
         )
     images = keras.Input(image_shape, name="images")
     x = images
-    for stage, filters in enumerate(FILTERS, start=1):
-        x = _block(x, layers.Conv2D, scaled(filters, width), 2, f"stage_{stage}")
-    x = layers.Conv2D(1, 2, kernel_initializer=_normal(), dtype="float32", name="scores")(x)
+    if patch == 23:
+        kernel = 2
+        for stage, filters in enumerate(FILTERS[:3], start=1):
+            x = _block(x, layers.Conv2D, scaled(filters, width), 2, f"stage_{stage}")
+    else:
+        kernel = 4
+        for stage, filters in enumerate(FILTERS[:3], start=1):
+            x = _block(
+                x, layers.Conv2D, scaled(filters, width), 2, f"stage_{stage}", kernel, stage > 1
+            )
+        x = layers.ZeroPadding2D(1, name="stage_4_padding")(x)
+        x = _block(
+            x, layers.Conv2D, scaled(FILTERS[3], width), 1, "stage_4", kernel, padding="valid"
+        )
+        x = layers.ZeroPadding2D(1, name="scores_padding")(x)
+    x = layers.Conv2D(1, kernel, kernel_initializer=_normal(), dtype="float32", name="scores")(x)
     return keras.Model(images, x, name=name)
 
 
@@ -113,18 +152,19 @@ def _stage(x, first, filters, name, then=lambda x: x):
     return _block(x, layers.Conv2D, filters, 1, f"{name}_3")
 
 
-def _block(x, convolution, filters, stride, name):
-    # No bias: instance normalization takes a channel's mean away.
+def _block(x, convolution, filters, stride, name, kernel=3, normalized=True, padding="same"):
     x = convolution(
         filters,
-        3,
+        kernel,
         stride,
-        "same",
-        use_bias=False,
+        padding,
+        # Instance normalization takes a channel's mean away, and with it a bias.
+        use_bias=not normalized,
         kernel_initializer=_normal(),
         name=f"{name}_conv",
     )(x)
-    x = instance_norm(f"{name}_norm")(x)
+    if normalized:
+        x = instance_norm(f"{name}_norm")(x)
     return layers.LeakyReLU(LEAKY_SLOPE, name=f"{name}_leaky")(x)
 
 

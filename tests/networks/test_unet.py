@@ -1,4 +1,4 @@
-"""CycleGAN's U-Net and PatchGAN: sizes, blocks, skips, what a score sees, dropout."""
+"""CycleGAN's U-Net and PatchGANs: sizes, blocks, skips, what a score sees, dropout."""
 
 import keras
 import numpy as np
@@ -104,6 +104,31 @@ def test_images_become_images_of_their_shape_in_range(shape, randomized, noise):
     assert np.abs(images).max() <= 1 and images.std() > 0
 
 
+@pytest.mark.parametrize(
+    ("stages", "down"),
+    [(1, (64,)), (2, (64, 128)), (4, (64, 128, 256, 512)), (6, (64, 128, 256, 512, 512, 512))],
+)
+def test_a_generator_may_have_other_depths(stages, down):
+    width, side = 1 / 16, 2 ** (stages + 1)
+    network = networks.unet_generator((side, 2 * side, 3), width, stages=stages)
+    plain = keras.layers.Conv2D
+    sizes = [network.inputs[0]]
+    for depth, filters in enumerate(down, start=1):
+        shape = side // 2**depth, 2 * side // 2**depth
+        for number, stride in ((1, 2), (2, 1), (3, 1)):
+            check_block(network, f"down_{depth}_{number}", plain, filters // 16, stride, shape)
+        sizes.append(network.get_layer(f"down_{depth}_3_leaky").output)
+    for depth, filters in zip(range(stages, 0, -1), [*down[-2::-1], 64], strict=True):
+        shape = side // 2 ** (depth - 1), 2 * side // 2 ** (depth - 1)
+        transposed = keras.layers.Conv2DTranspose
+        check_block(network, f"up_{depth}_1", transposed, filters // 16, 2, shape)
+        for number in (2, 3):
+            check_block(network, f"up_{depth}_{number}", plain, filters // 16, 1, shape)
+        assert network.get_layer(f"up_{depth}_skip").input[1] is sizes[depth - 1]
+    assert len(convs(network)) == 6 * stages + 1
+    assert network.output_shape == (None, side, 2 * side, 3)
+
+
 def cut_skip(network, stage):
     """Makes a stage up blind for what the way down has of its size."""
     conv = network.get_layer(f"{stage}_2_conv")
@@ -167,6 +192,15 @@ def test_dropout_is_on_the_first_two_stages_up_before_the_skip():
         assert network.get_layer(f"{stage}_skip").input[0] is drop.output
 
 
+@pytest.mark.parametrize(
+    ("stages", "dropping"), [(1, ["up_1"]), (2, ["up_2", "up_1"]), (4, ["up_4", "up_3"])]
+)
+def test_dropout_is_on_the_first_two_stages_up_of_any_depth(stages, dropping):
+    network = networks.unet_generator((16, 16, 1), 0.05, dropout=0.3, stages=stages)
+    drops = [layer.name for layer in network.layers if isinstance(layer, keras.layers.Dropout)]
+    assert drops == [f"{stage}_dropout" for stage in dropping]
+
+
 def test_dropout_works_in_training_and_rests_after_it(randomized, noise):
     network = randomized(networks.unet_generator((16, 16, 1), 0.05, dropout=0.5))
     plain = randomized(networks.unet_generator((16, 16, 1), 0.05))
@@ -227,19 +261,62 @@ def test_one_score_for_each_patch(shape, scores, noise):
     assert tuple(network(noise(2, *shape)).shape) == (2, *scores, 1)
 
 
-def test_a_score_sees_23_by_23_pixels(monkeypatch, randomized, noise):
+def test_the_discriminator_of_larger_patches_has_the_papers_blocks():
+    network = networks.patch_discriminator((64, 48, 3), 1 / 16, patch=70)
+    x = network.inputs[0]
+    shapes = {1: (32, 24), 2: (16, 12), 3: (8, 6), 4: (7, 5)}
+    for stage, filters in enumerate((4, 8, 16, 32), start=1):
+        conv, leaky = (network.get_layer(f"stage_{stage}_{part}") for part in ("conv", "leaky"))
+        assert (conv.filters, conv.kernel_size) == (filters, (4, 4))
+        assert conv.strides == ((1, 1) if stage == 4 else (2, 2))
+        assert tuple(conv.output.shape) == (None, *shapes[stage], filters)
+        assert conv.use_bias is (stage == 1)
+        if stage == 4:
+            padding = network.get_layer("stage_4_padding")
+            assert padding.padding == ((1, 1), (1, 1)) and padding.input is x
+            x = padding.output
+        assert conv.input is x
+        x = conv.output
+        if stage > 1:
+            norm = network.get_layer(f"stage_{stage}_norm")
+            assert norm.input is x and norm.groups == filters
+            x = norm.output
+        assert leaky.input is x
+        x = leaky.output
+    assert not any(layer.name == "stage_1_norm" for layer in network.layers)
+    last = network.get_layer("scores")
+    assert (last.filters, last.kernel_size, last.strides) == (1, (4, 4), (1, 1))
+    assert len(convs(network)) == 5 and network.layers[-1] is last
+    for layer in convs(network):
+        assert layer.kernel_initializer.stddev == 0.02
+
+
+@pytest.mark.parametrize(
+    ("shape", "scores"), [((24, 24, 1), (1, 1)), ((256, 256, 3), (30, 30)), ((64, 40, 1), (6, 3))]
+)
+def test_one_score_for_each_larger_patch(shape, scores, noise):
+    """30x30 for 256x256, as published."""
+    network = networks.patch_discriminator(shape, 0.02, patch=70)
+    assert network.output_shape == (None, *scores, 1)
+    assert tuple(network(noise(1, *shape)).shape) == (1, *scores, 1)
+
+
+@pytest.mark.parametrize(
+    ("patch", "side", "place"), [(23, 64, (2, 3)), (70, 128, (5, 6))], ids=["23", "70"]
+)
+def test_a_score_sees_its_patch(monkeypatch, randomized, noise, patch, side, place):
     # Instance norm's moments couple all pixels; what the convolutions see is asked here.
     monkeypatch.setattr(unet, "instance_norm", lambda name: keras.layers.Identity(name=name))
-    network = randomized(networks.patch_discriminator((64, 64, 1), 0.05))
-    images = tf.constant(noise(1, 64, 64, 1))
+    network = randomized(networks.patch_discriminator((side, side, 1), 0.05, patch=patch))
+    images = tf.constant(noise(1, side, side, 1))
     corners = []
-    for row, column in ((2, 3), (3, 3), (3, 4)):
+    for down, right in ((0, 0), (1, 0), (1, 1)):
         with tf.GradientTape() as tape:
             tape.watch(images)
-            score = network(images)[0, row, column, 0]
+            score = network(images)[0, place[0] + down, place[1] + right, 0]
         slopes = tape.gradient(score, images).numpy()[0, ..., 0]
         seen = [np.flatnonzero(np.any(slopes, axis=axis)) for axis in (1, 0)]
-        assert [pixels[-1] - pixels[0] + 1 for pixels in seen] == [23, 23]
+        assert [pixels[-1] - pixels[0] + 1 for pixels in seen] == [patch, patch]
         corners.append([pixels[0] for pixels in seen])
     assert np.diff(corners, axis=0).tolist() == [[8, 0], [0, 8]]
 
@@ -256,9 +333,10 @@ def test_nothing_follows_the_scores(randomized, noise):
         network.layers[-1].bias.assign_add([-shift])
 
 
-def test_a_discriminator_survives_a_file(reloaded, randomized, noise):
-    network = randomized(networks.patch_discriminator((16, 16, 1), 0.05))
-    images = noise(2, 16, 16, 1)
+@pytest.mark.parametrize("patch", unet.PATCHES)
+def test_a_discriminator_survives_a_file(patch, reloaded, randomized, noise):
+    network = randomized(networks.patch_discriminator((24, 24, 1), 0.05, patch=patch))
+    images = noise(2, 24, 24, 1)
     np.testing.assert_array_equal(reloaded(network)(images), network(images))
 
 
@@ -302,10 +380,17 @@ def test_an_image_does_not_depend_on_its_batch(training, randomized, noise):
         (lambda: networks.unet_generator((16, 16, 1), dropout=-0.1), "-0.1"),
         (lambda: networks.unet_generator((16, 16, 1), dropout=float("nan")), "nan"),
         (lambda: networks.unet_generator((16, 16, 1), 0), "width=0"),
+        (
+            lambda: networks.unet_generator((32, 48, 1), stages=5),
+            r"5 times.*multiples of 32.*\(128, 128, 3\).*\(32, 48, 1\)",
+        ),
+        (lambda: networks.unet_generator((16, 16, 1), stages=0), "stages=0"),
         (lambda: networks.patch_discriminator((15, 16, 1)), r"16x16.*\(15, 16, 1\)"),
         (lambda: networks.patch_discriminator((32, 8, 1)), r"16x16.*\(32, 8, 1\)"),
         (lambda: networks.patch_discriminator((16, 16)), r"\(H, W, C\).*\(16, 16\)"),
         (lambda: networks.patch_discriminator((16, 16, 1), -1), "width=-1"),
+        (lambda: networks.patch_discriminator((23, 64, 1), patch=70), r"24x24.*\(23, 64, 1\)"),
+        (lambda: networks.patch_discriminator((32, 32, 1), patch=16), "23 or 70.*patch=16"),
     ],
 )
 def test_a_wrong_argument_is_named(build, message):
