@@ -32,8 +32,8 @@ def write_comparison(
         The path of the page.
 
     Raises:
-        InputError: fewer than two runs, one run twice, metrics that are no run's, or a figure that
-            they name is not there.
+        InputError: fewer than two runs, one run twice, runs of two tasks, metrics that are no
+            run's, or a figure that they name is not there.
     """
     path = Path(path)
     compared = [_Run(Path(folder), metrics, path.parent) for folder, metrics in runs]
@@ -67,9 +67,14 @@ class _Run:
     def classifiers(self) -> list[str]:
         return list(self.seeds[0]["models"])
 
-    def accuracy(self, name: str) -> list[float | None]:
-        """On target test images, one per seed; empty if the run has no such model."""
-        return self.metrics.get(name, {}).get("target_test_accuracy", [])
+    @property
+    def segments(self) -> bool:
+        return page.segments(self.metrics)
+
+    def reached(self, name: str) -> list[float | None]:
+        """Accuracy or mIoU on target test images, one per seed; empty without such a model."""
+        measure = "target_test_miou" if self.segments else "target_test_accuracy"
+        return self.metrics.get(name, {}).get(measure, [])
 
     def read_correctly(self, direction: str) -> list[float | None]:
         return self.metrics.get("translations_read_correctly", {}).get(direction, [])
@@ -100,6 +105,12 @@ def _check(runs: Sequence[_Run]) -> None:
                 f"The metrics of {run.folder} have no per_seed, so they are no finished run's. "
                 "Give the content of a metrics.json."
             )
+    segmenting = [str(run.folder) for run in runs if run.segments]
+    if 0 < len(segmenting) < len(runs):
+        raise InputError(
+            f"Of these runs {', '.join(segmenting)} segment images, the others classify them: "
+            "accuracy and mIoU cannot stand in one column. Compare runs of one task."
+        )
 
 
 def _names(runs: Sequence[_Run]) -> dict[Path, str]:
@@ -134,8 +145,9 @@ def _table(runs: Sequence[_Run], names: Mapping[Path, str], ways: Mapping[str, s
         "Seeds": [str(len(run.seeds)) for run in runs],
     }
     for name in page.in_order([*ALWAYS, *(present - set(ALWAYS))]):
-        cells = [page.with_deviation(run.accuracy(name)) for run in runs]
-        columns[escape(page.title_of(name))] = _adapted(runs, cells) if name == "adapted" else cells
+        cells = [page.with_deviation(run.reached(name)) for run in runs]
+        head = escape(page.title_of(name)) + ("<small>mIoU</small>" if runs[0].segments else "")
+        columns[head] = _adapted(runs, cells) if name == "adapted" else cells
     for direction, way in ways.items():
         columns[f"Read as own class<small>{way}</small>"] = [
             page.with_deviation(run.read_correctly(direction)) for run in runs
@@ -143,6 +155,9 @@ def _table(runs: Sequence[_Run], names: Mapping[Path, str], ways: Mapping[str, s
     columns["Minutes<small>per seed</small>"] = [run.minutes for run in runs]
     columns = {head: cells for head, cells in columns.items() if set(cells) != {UNKNOWN}}
 
+    measured = "Fractions of the target's test images read correctly, and of translations"
+    if runs[0].segments:
+        measured = "Mean intersection over union on the target's test images"
     heads = "".join(f"<th scope=col>{head}</th>" for head in ("Run", *columns))
     rows = ""
     for number, run in enumerate(runs):
@@ -150,9 +165,8 @@ def _table(runs: Sequence[_Run], names: Mapping[Path, str], ways: Mapping[str, s
         rows += f"<tr><th scope=row>{run.linked(names[run.folder])}</th>{cells}</tr>"
     return (
         f"<div class=scroll><table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>"
-        "</div><p class=note>Fractions of the target's test images read correctly, and of "
-        "translations; mean ± standard deviation where there are several seeds. Bold: the best "
-        "adapted model.</p>"
+        f"</div><p class=note>{measured}; mean ± standard deviation where there are several seeds. "
+        "Bold: the best adapted model.</p>"
     )
 
 
@@ -164,7 +178,7 @@ def _method(run: _Run) -> str:
 
 def _adapted(runs: Sequence[_Run], cells: Sequence[str]) -> list[str]:
     """The cells of the adapted models: the best in bold, each with what else it is called."""
-    means = [page.mean_of(run.accuracy("adapted")) for run in runs]
+    means = [page.mean_of(run.reached("adapted")) for run in runs]
     known = page.known(means)
     best = max(known) if len(known) > 1 else None
     marked = []

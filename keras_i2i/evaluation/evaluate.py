@@ -1,22 +1,20 @@
 """One seed's models through every measure and picture; several seeds into one metrics.json."""
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from keras_i2i.data.domain import Examples
+from keras_i2i.data.examples import Examples
 from keras_i2i.data.preprocessing import preprocess, to_uint8
 from keras_i2i.errors import InputError
-from keras_i2i.evaluation import embeddings, figures, metrics
+from keras_i2i.evaluation import common, embeddings, figures, metrics
+from keras_i2i.evaluation.common import DIRECTIONS, STAGES, percent
 from keras_i2i.files import jsonable
 
-DIRECTIONS = {"source_to_target": ("source", "target"), "target_to_source": ("target", "source")}
-
-STAGES = {"source_only": "Before: source only", "adapted": "After: adapted"}
 # The two classifiers of "sum", in words that follow "the classifier".
 HALVES = {
     "on_translated_source": "trained on translations",
@@ -27,8 +25,13 @@ POINTS_PER_DOMAIN = 500  # t-SNE is the slowest part of an evaluation.
 NEIGHBOUR_POOL = 5000
 GRID_COLUMNS = 10
 
-# What deserves a warning. A lattice of 1 % of the contrast is about where an eye notices it.
-VISIBLE_LATTICE = 0.01
+# What metrics.json holds of each model beside its details.
+COMBINED = (
+    "target_test_accuracy", "source_test_accuracy",
+    "target_test_miou", "source_test_miou", "weight",
+)  # fmt: skip
+
+# What deserves a warning.
 NEAR_CHANCE = 0.05
 WORSE_SUM = 0.005
 
@@ -96,24 +99,20 @@ def evaluate(
         tests=tests,
         trains={"source": source_train, "target": target_train},
         class_names=list(class_names),
-        domain_names=tuple(name.replace("_", " ") for name in domain_names),
+        domain_names=common.readable_names(domain_names),
         seed=seed,
         out_dir=Path(out_dir),
         suffix=f"_seed{seed}" if seed_in_names else "",
     )
-    classifiers = {
-        name: model
-        for name, model in models.items()
-        if name != "translator" and getattr(model, "can_classify", True)
-    }
+    classifiers = common.readers_of(models)
     result: dict[str, Any] = {
         "seed": seed,
         "class_names": context.class_names,
         "domain_names": context.domain_names,
         "models": _scores(classifiers, context),
-        "adapted_is": _other_name(classifiers),
+        "adapted_is": common.other_name(classifiers),
     }
-    translator = _translator(models)
+    translator = common.translator_of(models)
     if translator is not None:
         result["translations"] = {
             direction: _translate(translator, classifiers, direction, context)
@@ -121,10 +120,7 @@ def evaluate(
         }
     _draw_scores(result["models"], context)
     _draw_features(classifiers, context)
-    curves = _losses_and_metrics(history or [])
-    result["curves"] = list(dict.fromkeys(name for epoch in curves for name in epoch))
-    if len(curves) > 1 and result["curves"]:  # One epoch is a point, not a curve.
-        context.draw("training", figures.training_curves, curves)
+    result["curves"] = context.draw_training(history)
     result["figures"] = context.figures
     result["warnings"] = _warnings(result)
     return jsonable(result)
@@ -141,10 +137,11 @@ def combine(
     command: str | None = None,
     flags: str | None = None,
 ) -> dict[str, Any]:
-    """The content of metrics.json, from what `evaluate` returned for each seed.
+    """The content of metrics.json, from what the evaluation of each seed returned.
 
     Args:
-        per_seed: at least one result; all with the same models.
+        per_seed: at least one result of `evaluate`, or of `segmentation.evaluate_segmentation`; all
+            with the same models.
         method: the method's name.
         source: the source domain's name.
         target: the target domain's name.
@@ -158,7 +155,8 @@ def combine(
         under each classifier's name `target_test_accuracy` and `source_test_accuracy`, one per
         seed, None without labels, and of a weighted sum `weight`, one per seed; if translations
         were read, `translations_read_correctly` by direction, one per seed; `command` and `flags`
-        if given; `per_seed`, everything else.
+        if given; `per_seed`, everything else. Of segmentation also `task`, which is "segmentation",
+        and `target_test_miou` and `source_test_miou` instead of the accuracies.
 
     Raises:
         InputError: no seeds, not one duration per seed, or seeds with different models.
@@ -182,14 +180,16 @@ def combine(
         "seconds": list(seconds),
         "target_labels_per_class": target_labels_per_class,
     }
+    if "task" in per_seed[0]:
+        combined["task"] = per_seed[0]["task"]
     for name in names:
         combined[name] = {
             key: [result["models"][name][key] for result in per_seed]
-            for key in ("target_test_accuracy", "source_test_accuracy", "weight")
+            for key in COMBINED
             if key in per_seed[0]["models"][name]
         }
     read = {
-        direction: [result["translations"][direction]["read_correctly"] for result in per_seed]
+        direction: [result["translations"][direction].get("read_correctly") for result in per_seed]
         for direction in per_seed[0].get("translations", ())
     }
     read = {way: values for way, values in read.items() if any(v is not None for v in values)}
@@ -200,18 +200,14 @@ def combine(
     return jsonable(combined | {"per_seed": list(per_seed)})
 
 
-@dataclass
-class _Context:
+@dataclass(kw_only=True)
+class _Context(common.Drawing):
     """What every step of one evaluation works with."""
 
     tests: Mapping[str, Examples]
     trains: Mapping[str, Examples]
     class_names: list[str]
-    domain_names: tuple[str, str]
     seed: int
-    out_dir: Path
-    suffix: str
-    figures: dict[str, str] = field(default_factory=dict)
     _prepared: dict[tuple, np.ndarray] = field(default_factory=dict)
 
     def images(self, domain: str, model: Any) -> np.ndarray:
@@ -224,12 +220,6 @@ class _Context:
         if key not in self._prepared:
             self._prepared[key] = _prepare(self.tests[domain].images, key[1])
         return self._prepared[key]
-
-    def draw(self, name: str, function: Callable[..., Path], *args, **kwargs) -> None:
-        """Draws a figure under a name of its own."""
-        path = self.out_dir / "figures" / f"{name}{self.suffix}.png"
-        function(*args, path=path, **kwargs)
-        self.figures[name] = path.relative_to(self.out_dir).as_posix()
 
 
 def _check(
@@ -252,35 +242,8 @@ def _check(
             )
 
 
-def _losses_and_metrics(history: Sequence[Mapping[str, float]]) -> list[dict[str, float]]:
-    clocks = {"epoch", "step", "steps", "seconds"}
-    return [{key: epoch[key] for key in epoch if key not in clocks} for epoch in history]
-
-
 def _prepare(images: np.ndarray, image_shape: Sequence[int]) -> np.ndarray:
     return np.asarray(preprocess(images, image_shape))
-
-
-def _finite(images: np.ndarray) -> np.ndarray:
-    """Images in [-1, 1] even from a model that diverged, so that it still gets its report."""
-    return np.clip(np.nan_to_num(images), -1, 1)
-
-
-def _other_name(classifiers: Mapping[str, Any]) -> str | None:
-    """The name under which the adapted model is there a second time."""
-    baselines = ("source_only", "adapted", "target_only")
-    for name, model in classifiers.items():
-        if name not in baselines and model is classifiers.get("adapted"):
-            return name
-    return None
-
-
-def _translator(models: Mapping[str, Any]) -> Any:
-    """The model whose translations are shown, if one translates."""
-    for name in ("translator", "adapted", "joint"):
-        if getattr(models.get(name), "directions", ()):
-            return models[name]
-    return None
 
 
 def _scores(classifiers: Mapping[str, Any], context: _Context) -> dict[str, dict[str, Any]]:
@@ -324,19 +287,13 @@ def _translate(
     images, labels = context.images(origin, translator), context.tests[origin].labels
     real, real_labels = context.images(destination, translator), context.tests[destination].labels
     class_names = context.class_names
-    translated = _finite(translator.translate(images, direction))
-    # Compared are like with like: images of one class on both sides, or all images on both.
-    within_class = labels is not None and real_labels is not None
+    translated = common.in_range(translator.translate(images, direction))
     measured = {
         "reader": None,
         "read_correctly": None,
         "read_correctly_real": None,
         "permuted": [],
-        "checkerboard": metrics.checkerboard(translated),
-        "checkerboard_real": metrics.checkerboard(real),
-        "diversity": metrics.diversity(translated, labels if within_class else None),
-        "diversity_real": metrics.diversity(real, real_labels if within_class else None),
-        "within_class": within_class,
+        **common.translation_quality(translated, real, labels, real_labels),
     }
 
     if labels is None:
@@ -368,18 +325,9 @@ def _translate(
             for read, label in zip(read_as[shown], labels[shown], strict=True)
         ]
 
-    way = " → ".join(context.domain_names[:: 1 if origin == "source" else -1])
-    rows = {
-        "input": images[shown],
-        "translated": translated[shown],
-    }
-    if translator.can_reconstruct(origin):
-        rows["reconstructed"] = translator.reconstruct(images[shown], domain=origin)
-    way_back = f"{destination}_to_{origin}"
-    if way_back in translator.directions:
-        rows["and back"] = translator.translate(translated[shown], way_back)
+    way = context.way(direction)
+    rows = common.translation_rows(translator, direction, images[shown], translated[shown])
     measured["rows"] = list(rows)
-    rows = {name: to_uint8(_finite(row)) for name, row in rows.items()}
     context.draw(f"translation_{direction}", figures.image_grid, rows, names, way, notes)
 
     pool = context.trains[destination].images
@@ -419,7 +367,7 @@ def _draw_scores(scores: Mapping[str, Mapping[str, Any]], context: _Context) -> 
         if name in (*STAGES, "target_only") and score["target_test_accuracy"] is not None
     }
     matrices = {
-        f"{title}: {_percent(known[name]['target_test_accuracy'])}": (
+        f"{title}: {percent(known[name]['target_test_accuracy'])}": (
             known[name]["target_test_confusion"]
         )
         for name, title in STAGES.items()
@@ -489,12 +437,7 @@ def _warnings(result: Mapping[str, Any]) -> list[str]:
     classes = result["class_names"]
     names = dict(zip(("source", "target"), result["domain_names"], strict=True))
     scores = result["models"]
-    found = [
-        f"The {name.replace('_', ' ')} model's outputs are not all finite numbers: its training "
-        "diverged."
-        for name, score in scores.items()
-        if not score["finite"] and name != result["adapted_is"]
-    ]
+    found = common.warn_of_divergence(scores, result["adapted_is"])
     reached = {
         name: score["target_test_accuracy"]
         for name, score in scores.items()
@@ -503,20 +446,20 @@ def _warnings(result: Mapping[str, Any]) -> list[str]:
     adapted = reached.get("adapted")
     if adapted is not None and adapted < 1 / len(classes) + NEAR_CHANCE:
         found.append(
-            f"The adapted model is at the level of chance: it reads {_percent(adapted)} of "
+            f"The adapted model is at the level of chance: it reads {percent(adapted)} of "
             f"{names['target']} images, and guessing among {len(classes)} classes would read "
-            f"{_percent(1 / len(classes))}."
+            f"{percent(1 / len(classes))}."
         )
     if adapted is not None and adapted < reached.get("source_only", 0):
         found.append(
-            f"Adaptation did harm: {_percent(adapted)} of {names['target']} images read, "
-            f"{_percent(reached['source_only'])} without it."
+            f"Adaptation did harm: {percent(adapted)} of {names['target']} images read, "
+            f"{percent(reached['source_only'])} without it."
         )
     better = max((name for name in HALVES if name in reached), key=reached.get, default=None)
     if better and "sum" in reached and reached["sum"] < reached[better] - WORSE_SUM:
         found.append(
-            f"The weighted sum reads {_percent(reached['sum'])} of {names['target']} images, its "
-            f"better half, the classifier {HALVES[better]}, {_percent(reached[better])}. Only "
+            f"The weighted sum reads {percent(reached['sum'])} of {names['target']} images, its "
+            f"better half, the classifier {HALVES[better]}, {percent(reached[better])}. Only "
             "labels tell; the weight was chosen without them."
         )
     for direction, measured in result.get("translations", {}).items():
@@ -525,25 +468,9 @@ def _warnings(result: Mapping[str, Any]) -> list[str]:
         if measured["permuted"]:
             changes = ", ".join(
                 f"{classes[change['label']]} is read as {classes[change['read_as']]} "
-                f"({_percent(change['share'])})"
+                f"({percent(change['share'])})"
                 for change in measured["permuted"]
             )
             found.append(f"Translation {way} changes the class: afterwards {changes}.")
-        if measured["checkerboard"] > measured["checkerboard_real"] + VISIBLE_LATTICE:
-            found.append(
-                f"Translations {way} carry a regular lattice of spots: it makes up "
-                f"{_percent(measured['checkerboard'])} of their contrast, "
-                f"{_percent(measured['checkerboard_real'])} in real images."
-            )
-        if measured["diversity"] < metrics.COLLAPSED_DIVERSITY * measured["diversity_real"]:
-            among = "within a class they" if measured["within_class"] else "they"
-            found.append(
-                f"Translations {way} resemble each other: {among} differ "
-                f"{_percent(measured['diversity'] / measured['diversity_real'])} as much as real "
-                "images do. The translator may have collapsed onto a few outputs."
-            )
+        found += common.warn_of_translation(measured, way)
     return found
-
-
-def _percent(fraction: float) -> str:
-    return f"{100 * fraction:.1f} %"

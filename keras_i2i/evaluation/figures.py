@@ -5,6 +5,7 @@ global state or needs a display. Colours stay apart for colour-blind readers (Pa
 and no figure relies on colour alone: classes also carry their name, domains their marker.
 """
 
+import colorsys
 import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
@@ -15,8 +16,11 @@ import numpy as np
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, MaxNLocator, PercentFormatter
+from PIL import Image
 
+from keras_i2i.data.examples import IGNORED
 from keras_i2i.evaluation.metrics import COLLAPSED_DIVERSITY
 
 INK, FAINT, GRID = "#22262b", "#6b737c", "#e3e6e9"
@@ -28,8 +32,14 @@ CLASS_COLOURS = (
 LINE_COLOURS = ("#2f6fb0", "#cc6677", "#117733", "#ddaa33", "#882255", "#44aa99", "#8c8c8c")
 HEALTH = "#117733"
 
+# Pixels that count for nothing: stripes that no class is painted in.
+STRIPES = (176, 214)
+STRIPE = 5
+PANEL_WIDTH, PANEL_GAP = 2.4, 0.1  # inches
+TALLEST = 1.4  # height of a panel by its width
+
 # Panels of the training curves that carry a mark.
-DISCRIMINATORS, DIVERSITY = "discriminator accuracy", "diversity"
+DISCRIMINATORS, DIVERSITY, MIOU = "discriminator accuracy", "diversity", "mIoU"
 HEALTHY = (0.6, 0.8)  # Discriminator accuracy while neither side wins: Basci, section 4.3.
 
 STYLE = {
@@ -112,10 +122,29 @@ def per_class(accuracies: Mapping[str, np.ndarray], class_names: Sequence[str]) 
         class_names: one name per class.
         path: where the PNG goes.
     """
+    return _class_bars(accuracies, class_names, "Accuracy on target test images, by class")
+
+
+@_styled
+def iou_bars(ious: Mapping[str, np.ndarray], class_names: Sequence[str]) -> Figure:
+    """Intersection over union of each class, drawn like `per_class`.
+
+    Args:
+        ious: any of "source_only", "adapted", "target_only" → `(classes,)` fractions; NaN for a
+            class that does not appear.
+        class_names: one name per class.
+        path: where the PNG goes.
+    """
+    return _class_bars(ious, class_names, "IoU on target test images, by class")
+
+
+def _class_bars(
+    fractions: Mapping[str, np.ndarray], class_names: Sequence[str], title: str
+) -> Figure:
     figure = Figure((max(7.0, 0.38 * len(class_names)), 3.1), layout="constrained")
     axis = figure.subplots()
     places = np.arange(len(class_names))
-    bars = [name for name in ("source_only", "adapted") if name in accuracies]
+    bars = [name for name in ("source_only", "adapted") if name in fractions]
     looks = {"source_only": ("source only", BEFORE), "adapted": ("adapted", AFTER)}
     width = 0.76 / max(len(bars), 1)
     handles = []
@@ -123,10 +152,10 @@ def per_class(accuracies: Mapping[str, np.ndarray], class_names: Sequence[str]) 
         label, colour = looks[name]
         shift = (number - (len(bars) - 1) / 2) * width
         handles.append(
-            axis.bar(places + shift, accuracies[name], width * 0.94, color=colour, label=label)
+            axis.bar(places + shift, fractions[name], width * 0.94, color=colour, label=label)
         )
-    if "target_only" in accuracies:
-        ticks = accuracies["target_only"]
+    if "target_only" in fractions:
+        ticks = fractions["target_only"]
         handles.append(
             axis.hlines(
                 ticks, places - 0.4, places + 0.4, color=CEILING, linewidth=1.6,
@@ -138,9 +167,98 @@ def per_class(accuracies: Mapping[str, np.ndarray], class_names: Sequence[str]) 
     axis.grid(axis="y")
     axis.spines[["left", "bottom"]].set_visible(False)
     _name_ticks(axis.xaxis, class_names, rotate=max(map(len, class_names)) > 6)
-    axis.set_title("Accuracy on target test images, by class")
+    axis.set_title(title)
     figure.legend(handles=handles, loc="outside lower center", ncols=3)
     return figure
+
+
+@_styled
+def segmentation_panels(
+    rows: Sequence[Mapping[str, np.ndarray]],
+    class_names: Sequence[str],
+    palette: Sequence[tuple[int, int, int]] | None = None,
+    title: str = "",
+) -> Figure:
+    """A row for each image: the image, and classes of its pixels in colour, with a legend.
+
+    The legend names the classes that are shown. Ignored pixels are striped gray.
+
+    Args:
+        rows: for each image, name of a column → a uint8 image `(h, w, 1 or 3)`, or the classes of
+            its pixels, integers `(h, w)`, where `IGNORED` is none. All have the same columns.
+        class_names: one name per class.
+        palette: an RGB colour in [0, 255] for each class; None for `class_palette`.
+        title: the heading.
+        path: where the PNG goes.
+    """
+    palette = palette or class_palette(len(class_names))
+    names = list(rows[0])
+    aspects = [min(max(p.shape[0] / p.shape[1] for p in row.values()), TALLEST) for row in rows]
+    handles = _class_legend(rows, class_names, palette)
+    # Laid out in inches, so that a panel has the pixels that it is drawn with.
+    heights = PANEL_WIDTH * np.array(aspects)
+    width = PANEL_WIDTH * len(names) + PANEL_GAP * (len(names) - 1)
+    longest = max(len(handle.get_label()) for handle in handles)
+    lines = -(-len(handles) // max(1, int(width / (0.42 + 0.072 * longest))))
+    head, foot = 0.28 + 0.3 * bool(title), 0.2 + 0.21 * lines
+    height = head + heights.sum() + PANEL_GAP * (len(rows) - 1) + foot
+    figure = Figure((width, height))
+    axes = figure.subplots(
+        len(rows), len(names), squeeze=False,
+        gridspec_kw={
+            "left": 0, "right": 1, "top": 1 - head / height, "bottom": foot / height,
+            "wspace": PANEL_GAP / PANEL_WIDTH, "hspace": PANEL_GAP / heights.mean(),
+            "height_ratios": heights,
+        },
+    )  # fmt: skip
+    if title:
+        figure.text(0, 1, title, va="top", weight="bold", fontsize=10.5)
+    for axis, name in zip(axes[0], names, strict=True):
+        axis.set_title(name, color=FAINT, fontsize=9, weight="normal", loc="center", pad=5)
+    for line_of_axes, row in zip(axes, rows, strict=True):
+        for axis, name in zip(line_of_axes, names, strict=True):
+            axis.imshow(_panel(row[name], palette), interpolation="nearest")
+            axis.set_axis_off()
+    figure.legend(
+        handles=handles, loc="upper center", bbox_to_anchor=(0.5, (foot - 0.1) / height),
+        ncols=-(-len(handles) // lines), fontsize=8.5, handlelength=1.3, handleheight=1.0,
+        columnspacing=1.4, borderaxespad=0, borderpad=0,
+    )  # fmt: skip
+    return figure
+
+
+def class_palette(count: int) -> list[tuple[int, int, int]]:
+    """RGB colours in [0, 255] for `count` classes that come without any.
+
+    The first ones stay apart for colour-blind readers; further ones go round the circle of hues by
+    the golden angle, so that neighbours differ.
+    """
+    first = [tuple(bytes.fromhex(colour[1:])) for colour in CLASS_COLOURS]
+    further = [
+        colorsys.hsv_to_rgb(
+            number * 0.618034 % 1, (0.75, 0.45)[number % 2], (0.9, 0.65)[number % 3 > 0]
+        )
+        for number in range(len(first), count)
+    ]
+    return [*first, *(tuple(round(255 * part) for part in colour) for colour in further)][:count]
+
+
+def paint(classes: np.ndarray, palette: Sequence[tuple[int, int, int]]) -> np.ndarray:
+    """Classes of pixels as a picture; ignored ones in gray stripes.
+
+    Args:
+        classes: integers `(h, w)`, positions in `palette`, or `IGNORED`.
+        palette: an RGB colour in [0, 255] for each class.
+
+    Returns:
+        uint8 `(h, w, 3)`.
+    """
+    colours = np.zeros((IGNORED + 1, 3), "uint8")
+    colours[: len(palette)] = palette
+    painted = colours[classes]
+    down, across = np.nonzero(classes == IGNORED)
+    painted[down, across] = np.array(STRIPES)[(down + across) // STRIPE % 2, np.newaxis]
+    return painted
 
 
 @_styled
@@ -195,6 +313,7 @@ def image_grid(
     column_names: Sequence[str],
     title: str,
     notes: Mapping[str, Sequence[tuple[str, bool]]] | None = None,
+    cell: tuple[float, float] = (0.78, 0.78),
 ) -> Figure:
     """Rows of small images under one heading.
 
@@ -205,20 +324,22 @@ def image_grid(
         title: the heading.
         notes: row name → for each image (text below it, whether it is as it should be); a text
             that is not stands out.
+        cell: width and height of an image, in inches.
         path: where the PNG goes.
     """
     notes = notes or {}
     columns = len(column_names)
-    # Laid out in inches: every image is a square of the same size whatever the number of rows.
+    # Laid out in inches: every image has the same size whatever the number of rows.
     heights = [1.22 if name in notes else 1.0 for name in rows]
-    width, height = 0.78 * columns + 1.25, 0.78 * sum(heights) + 0.55
+    width, height = cell[0] * columns + 1.25, cell[1] * sum(heights) + 0.55
     figure = Figure((width, height))
     grid = {"wspace": 0.06, "hspace": 0.06, "height_ratios": heights}
     edges = {"left": 1.25 / width, "right": 1, "bottom": 0, "top": 1 - 0.55 / height}
     axes = figure.subplots(len(rows), columns, squeeze=False, gridspec_kw=grid | edges)
     figure.text(0, 1, title, va="top", weight="bold", fontsize=10.5)
+    heading = _fitting(9, column_names, cell[0])
     for axis, name in zip(axes[0], column_names, strict=True):
-        axis.set_title(name, color=FAINT, fontsize=9, weight="normal", loc="center", pad=5)
+        axis.set_title(name, color=FAINT, fontsize=heading, weight="normal", loc="center", pad=5)
     for row, (name, images) in zip(axes, rows.items(), strict=True):
         row[0].text(-0.15, 0.5, name, transform=row[0].transAxes, ha="right", va="center")
         for number, (axis, image) in enumerate(zip(row, images, strict=True)):
@@ -230,14 +351,20 @@ def image_grid(
                 look = {"color": FAINT} if right else {"color": WRONG, "weight": "bold"}
                 axis.text(
                     0.5, -0.06, text, transform=axis.transAxes, ha="center", va="top",
-                    fontsize=8, **look,
+                    fontsize=_fitting(8, [text for text, _ in notes[name]], cell[0]), **look,
                 )  # fmt: skip
     return figure
 
 
+def _fitting(size: float, texts: Sequence[str], width: float) -> float:
+    """A font size, at most that one, at which each text fits into a width in inches."""
+    longest = max(map(len, texts), default=0)
+    return min(size, 72 * width / (0.55 * longest)) if longest else size
+
+
 @_styled
 def training_curves(history: Sequence[Mapping[str, float]]) -> Figure:
-    """Accuracies in the first panel, then one small panel per loss: their scales differ too much.
+    """Accuracies or mIoU in the first panel, then one small panel per loss, as scales differ a lot.
 
     Discriminators' accuracies have a panel with the band where neither side wins; the diversity of
     translations has one with the line below which they count as collapsed.
@@ -251,7 +378,7 @@ def training_curves(history: Sequence[Mapping[str, float]]) -> Figure:
     panels: dict[str, list[str]] = {}
     for name in names:
         panels.setdefault(panel_of(name), []).append(name)
-    first = ("accuracy", DISCRIMINATORS, DIVERSITY, "loss")
+    first = ("accuracy", MIOU, DISCRIMINATORS, DIVERSITY, "loss")
     order = sorted(panels, key=lambda key: first.index(key) if key in first else len(first))
     columns = min(3, len(order))
     lines = -(-len(order) // columns)
@@ -275,7 +402,7 @@ def training_curves(history: Sequence[Mapping[str, float]]) -> Figure:
         axis.grid(axis="y")
         axis.spines["left"].set_visible(False)
         axis.margins(x=0.02)
-        if key in ("accuracy", DISCRIMINATORS):
+        if key in ("accuracy", MIOU, DISCRIMINATORS):
             axis.set_ylim(0, 1.02)
             axis.yaxis.set_major_formatter(PercentFormatter(1))
             axis.yaxis.set_major_locator(FixedLocator([0, 0.25, 0.5, 0.75, 1]))
@@ -305,6 +432,8 @@ def panel_of(name: str) -> str:
         return DISCRIMINATORS
     if name.startswith(DIVERSITY):
         return DIVERSITY
+    if "miou" in name or "mean_iou" in name:
+        return MIOU
     return "accuracy" if "acc" in name else name.removeprefix("val_")
 
 
@@ -323,9 +452,44 @@ def _displayed(image: np.ndarray) -> np.ndarray:
     return image[..., 0] if image.shape[-1] == 1 else image
 
 
+def _panel(shown: np.ndarray, palette: Sequence[tuple[int, int, int]]) -> np.ndarray:
+    """An image, or classes, in the resolution of a panel: stripes are of one width on all."""
+    is_image = shown.ndim == 3
+    picture = Image.fromarray(
+        _displayed(shown).astype("uint8") if is_image else shown.astype("uint8")
+    )
+    scale = PANEL_WIDTH * STYLE["savefig.dpi"] / picture.width
+    scale = min(scale, TALLEST * PANEL_WIDTH * STYLE["savefig.dpi"] / picture.height)
+    size = [max(1, round(scale * side)) for side in picture.size]
+    smooth = is_image and scale < 1
+    picture = picture.resize(
+        size, Image.Resampling.BILINEAR if smooth else Image.Resampling.NEAREST
+    )
+    return np.asarray(picture.convert("RGB")) if is_image else paint(np.asarray(picture), palette)
+
+
+def _class_legend(
+    rows: Sequence[Mapping[str, np.ndarray]],
+    class_names: Sequence[str],
+    palette: Sequence[tuple[int, int, int]],
+) -> list[Patch]:
+    """A patch for each class that is shown, and one for ignored pixels if there are any."""
+    maps = [shown for row in rows for shown in row.values() if shown.ndim == 2]
+    present = set().union(*(np.flatnonzero(np.bincount(shown.ravel())) for shown in maps))
+    handles = [
+        Patch(facecolor=np.array(palette[number]) / 255, edgecolor=GRID, label=name)
+        for number, name in enumerate(class_names)
+        if number in present
+    ]
+    if IGNORED in present:
+        dark, light = (str(gray / 255) for gray in STRIPES)
+        handles.append(Patch(facecolor=light, edgecolor=dark, hatch="////", label="not counted"))
+    return handles
+
+
 def _readable(name: str, within: str = "") -> str:
     """`val_target_accuracy` → "target accuracy (validation)"; shorter within a panel that says."""
-    words = name.removeprefix("val_").replace("_", " ")
+    words = name.removeprefix("val_").replace("_", " ").replace("miou", MIOU)
     if within == DISCRIMINATORS:
         words = words.removeprefix("d ").removesuffix(" accuracy")
     return f"{words} (validation)" if name.startswith("val_") else words

@@ -1,7 +1,8 @@
 """What the report counts: pure functions of NumPy arrays.
 
-Accuracies are fractions of 1. Images are `(n, height, width, channels)` arrays, uint8 in [0, 255]
-or float in [-1, 1]: no function here depends on which, only on both sides being the same.
+Accuracies and intersections over unions are fractions of 1. Images are `(n, height, width,
+channels)` arrays, uint8 in [0, 255] or float in [-1, 1]: no function here depends on which, only on
+both sides being the same.
 """
 
 from typing import NamedTuple
@@ -9,6 +10,9 @@ from typing import NamedTuple
 import numpy as np
 from sklearn.metrics import accuracy_score, confusion_matrix
 from sklearn.neighbors import NearestNeighbors
+
+from keras_i2i.data.examples import IGNORED
+from keras_i2i.errors import InputError
 
 # Translations that differ less than this share of how much real images do deserve a warning.
 COLLAPSED_DIVERSITY = 0.5
@@ -27,6 +31,66 @@ def confusion(labels: np.ndarray, predictions: np.ndarray, num_classes: int) -> 
 def per_class_accuracy(labels: np.ndarray, predictions: np.ndarray, num_classes: int) -> np.ndarray:
     """Fraction of each class predicted right: `(num_classes,)`, NaN for one without images."""
     return np.diagonal(_row_shares(confusion(labels, predictions, num_classes)))
+
+
+def pixel_confusion(mask: np.ndarray, predictions: np.ndarray, num_classes: int) -> np.ndarray:
+    """Counts of one image's pixels, without those that the mask ignores.
+
+    Those of several images add up to the counts of all.
+
+    Args:
+        mask: integers `(h, w)`, classes or `IGNORED`.
+        predictions: integers `(h, w)`, classes.
+        num_classes: number of classes.
+
+    Returns:
+        int64 `(num_classes, num_classes)`: row is the mask's class, column the prediction.
+
+    Raises:
+        InputError: the mask holds a class beyond that number.
+    """
+    counted = mask != IGNORED
+    true, predicted = mask[counted].astype("int64"), predictions[counted]
+    if true.size and true.max() >= num_classes:
+        raise InputError(
+            f"A mask holds class {true.max()}, but there are {num_classes} class names. Give one "
+            f"name per class; pixels that should not count are {IGNORED}."
+        )
+    pairs = np.bincount(num_classes * true + predicted, minlength=num_classes**2)
+    return pairs.reshape(num_classes, num_classes)
+
+
+def iou(counts: np.ndarray) -> np.ndarray:
+    """Intersection over union of each class, `TP / (TP + FP + FN)` in pixels.
+
+    Everingham et al., "The Pascal Visual Object Classes Challenge", 2015. With the counts of all
+    images of a data set this is what Cityscapes reports; it is not the mean over images.
+
+    Args:
+        counts: `(num_classes, num_classes)`, as `pixel_confusion` makes them.
+
+    Returns:
+        `(num_classes,)`; NaN for a class that neither masks nor predictions hold.
+    """
+    hits = np.diagonal(counts)
+    union = counts.sum(axis=0) + counts.sum(axis=1) - hits
+    return np.divide(hits, union, out=np.full(len(counts), np.nan), where=union > 0)
+
+
+def mean_iou(counts: np.ndarray) -> float:
+    """Mean of `iou` over the classes that appear in masks or predictions; NaN if none does.
+
+    The same as `keras.metrics.MeanIoU`.
+    """
+    there = iou(counts)
+    there = there[~np.isnan(there)]
+    return float(there.mean()) if there.size else float("nan")
+
+
+def pixel_accuracy(counts: np.ndarray) -> float:
+    """Fraction of counted pixels that are predicted right; NaN without any."""
+    total = counts.sum()
+    return float(np.trace(counts) / total) if total else float("nan")
 
 
 def checkerboard(images: np.ndarray) -> float:

@@ -90,6 +90,11 @@ def warnings_of(seeds: Sequence[Mapping[str, Any]]) -> list[str]:
     ]
 
 
+def segments(metrics: Mapping[str, Any]) -> bool:
+    """Whether a metrics.json, or one seed's result, is of segmentation; else of classification."""
+    return metrics.get("task") == "segmentation"
+
+
 def title_of(name: str) -> str:
     """A classifier's title; plain text."""
     return MODELS[name][0] if name in MODELS else name.replace("_", " ").capitalize()

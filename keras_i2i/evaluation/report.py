@@ -29,7 +29,7 @@ def write_report(results: Mapping[str, Any], out_dir: str | os.PathLike) -> Path
     """Writes `out_dir/report.html`.
 
     Args:
-        results: what `evaluate.combine` returned, or the metrics.json made from it.
+        results: what `evaluate.combine` returned, or the metrics.json made from it; of either task.
         out_dir: the run's folder, where the figures' paths start.
 
     Returns:
@@ -38,11 +38,19 @@ def write_report(results: Mapping[str, Any], out_dir: str | os.PathLike) -> Path
     Raises:
         InputError: a figure that the results name is not there.
     """
-    report = _Report(results, Path(out_dir))
+    kind = _SegmentationReport if page.segments(results) else _Report
+    report = kind(results, Path(out_dir))
     return write_text(Path(out_dir, "report.html"), report.html())
 
 
 class _Report:
+    """The page of a classification, and what that of a segmentation shares with it."""
+
+    MEASURE = "accuracy"  # on the target's and the source's test images: what models are ranked by
+    HEADING = "Accuracy"
+    EXPLAINED = "Fractions of test images read correctly."
+    LABELS = "labels"
+
     def __init__(self, results: Mapping[str, Any], out_dir: Path):
         self.results = results
         self.out_dir = out_dir
@@ -60,7 +68,8 @@ class _Report:
         sections = (
             self.header(),
             self.warnings(),
-            self.accuracies(),
+            self.scores(),
+            self.panels(),
             *(self.translation(direction) for direction in self.first.get("translations", ())),
             self.classes(),
             self.features(),
@@ -82,37 +91,42 @@ class _Report:
         return f"<header><ul class=facts>{facts}</ul><h1>{self.headline()}</h1></header>"
 
     def headline(self) -> str:
-        def reached(name):
-            return f"<b>{page.percent(self.accuracy(name))}</b>"
-
         after, before, ceiling = (
-            name if name in self.models and page.known(self.accuracy(name)) else None
+            name if name in self.models and page.known(self.reached(name)) else None
             for name in ("adapted", "source_only", "target_only")
         )
         asides = []
         if after:
-            known = "it never saw labels for"
+            unseen = f"it never saw {self.LABELS} for"
             if self.few_labels:
-                known = f"after seeing labels of {self.few_labels} of each class"
-            said = f"Reads {reached(after)} of {self.target} images {known}"
+                unseen = f"after seeing {self.LABELS} of {self.few_labels} of each class"
+            said = self.says(after, unseen)
             if before:
-                asides.append(f"without adaptation {reached(before)}")
+                asides.append(f"without adaptation {self.bold(before)}")
         elif before:
-            said = f"Without adaptation, reads {reached(before)} of {self.target} images"
+            said = self.says(before)
+            said = f"Without adaptation, {said[0].lower()}{said[1:]}"
         else:
             return f"{self.source} → {self.target}"
         if ceiling:
-            asides.append(f"with labels {reached(ceiling)}")
+            asides.append(f"with {self.LABELS} {self.bold(ceiling)}")
         return said + (f"; {', '.join(asides)}." if asides else ".")
+
+    def says(self, name: str, which: str = "") -> str:
+        """What a model achieves on target images, which ones may be said too."""
+        return f"Reads {self.bold(name)} of {self.target} images {which}".rstrip()
+
+    def bold(self, name: str) -> str:
+        return f"<b>{page.percent(self.reached(name))}</b>"
 
     def warnings(self) -> str:
         return page.warnings(page.warnings_of(self.seeds))
 
-    def accuracies(self) -> str:
+    def scores(self) -> str:
         rows = []
         for name in self.models:
             title, explained = self.named(name)
-            target = self.accuracy(name)
+            target = self.reached(name)
             bar = ""
             if page.known(target):
                 share = f"{100 * page.mean_of(target):.1f}"
@@ -121,27 +135,37 @@ class _Report:
                 f"<tr class='{'ours' if name == 'adapted' else ''}'>"
                 f"<th scope=row>{title}<small>{explained}</small></th>"
                 f"<td>{page.with_deviation(target)}{bar}</td>"
-                f"<td>{page.with_deviation(self.accuracy(name, 'source'))}</td></tr>"
+                f"<td>{page.with_deviation(self.reached(name, 'source'))}</td></tr>"
             )
         if not rows:
             return ""
-        note = "Fractions of test images read correctly."
+        note = self.EXPLAINED
         if len(self.seeds) > 1:
             note += f" Mean ± standard deviation of {len(self.seeds)} seeds."
         known = ""
         if "adapted" in self.models:
-            known = f"Labels of {self.target} training images never reach the adapted model."
+            labels = self.LABELS.capitalize()
+            known = f"{labels} of {self.target} training images never reach the adapted model."
         if self.few_labels:
             known = (
-                f"The adapted model saw the labels of {self.few_labels} {self.target} training "
-                "images of each class, and no others."
+                f"The adapted model saw the {self.LABELS} of {self.few_labels} {self.target} "
+                "training images of each class, and no others."
             )
         return page.section(
-            "Accuracy",
+            self.HEADING,
             "<table class=scores><thead><tr><th></th>"
             f"<th scope=col>{self.target} test</th><th scope=col>{self.source} test</th></tr>"
-            f"</thead><tbody>{''.join(rows)}</tbody></table><p class=note>{note} {known}</p>",
+            f"</thead><tbody>{''.join(rows)}</tbody></table>"
+            f"<p class=note>{note} {known}{self.verdict()}</p>",
         )
+
+    def verdict(self) -> str:
+        """A sentence on what adaptation was good for; nothing if the table says it all."""
+        return ""
+
+    def panels(self) -> str:
+        """Images with what models make of their pixels."""
+        return ""
 
     def translation(self, direction: str) -> str:
         origin, destination = self.source, self.target
@@ -153,7 +177,7 @@ class _Report:
             return [one[key] for one in measured]
 
         facts = []
-        reader, within_class = measured[0]["reader"], measured[0].get("within_class", True)
+        reader, within_class = measured[0].get("reader"), measured[0].get("within_class", True)
         if reader:
             real = values("read_correctly_real")
             said = f"by {READERS[reader]}"
@@ -190,24 +214,9 @@ class _Report:
         )
 
     def classes(self) -> str:
-        names = self.first["class_names"]
-        models = [name for name in self.models if page.known(self.accuracy(name))]
-        if not models:
+        table = self.class_table("target_test_per_class")
+        if not table:
             return ""
-        heads = "".join(f"<th scope=col>{self.named(name)[0]}</th>" for name in models)
-        rows = "".join(
-            f"<tr><th scope=row>{escape(label)}</th>"
-            + "".join(
-                "<td>"
-                + page.with_deviation(
-                    [seed["models"][name]["target_test_per_class"][number] for seed in self.seeds]
-                )
-                + "</td>"
-                for name in models
-            )
-            + "</tr>"
-            for number, label in enumerate(names)
-        )
         return page.section(
             "Class by class",
             self.figure("per_class", f"How much of each class of {self.target} images is read.")
@@ -216,9 +225,29 @@ class _Report:
                 "Each row is a class and shows, in per cent, what its images are taken for. The "
                 "diagonal is right.",
             )
-            + "<details><summary>The numbers</summary><div class=scroll><table><thead><tr>"
+            + f"<details><summary>The numbers</summary>{table}</details>",
+        )
+
+    def class_table(self, key: str) -> str:
+        """A value for each class and model; nothing without any."""
+        models = [name for name in self.models if page.known(self.reached(name))]
+        if not models:
+            return ""
+        heads = "".join(f"<th scope=col>{self.named(name)[0]}</th>" for name in models)
+        rows = "".join(
+            f"<tr><th scope=row>{escape(label)}</th>"
+            + "".join(
+                "<td>"
+                + page.with_deviation([seed["models"][name][key][number] for seed in self.seeds])
+                + "</td>"
+                for name in models
+            )
+            + "</tr>"
+            for number, label in enumerate(self.first["class_names"])
+        )
+        return (
+            "<div class=scroll><table><thead><tr>"
             f"<th scope=col>class</th>{heads}</tr></thead><tbody>{rows}</tbody></table></div>"
-            "</details>",
         )
 
     def features(self) -> str:
@@ -278,8 +307,12 @@ class _Report:
             text += f"<pre>{escape(self.results['flags'])}</pre></details>"
         return page.section("To repeat this", text)
 
-    def accuracy(self, name: str, domain: str = "target") -> list[float | None]:
-        return [result["models"][name][f"{domain}_test_accuracy"] for result in self.seeds]
+    def reached(self, name: str, domain: str = "target") -> list[float | None]:
+        return self.values(name, f"{domain}_test_{self.MEASURE}")
+
+    def values(self, name: str, key: str) -> list[Any]:
+        """Of a model, one per seed."""
+        return [result["models"][name][key] for result in self.seeds]
 
     def figure(self, name: str, caption: str) -> str:
         """The first seed's figure, embedded; nothing if there is none. The caption is HTML."""
@@ -299,3 +332,70 @@ class _Report:
             weight=page.with_deviation([seed["models"][name].get("weight") for seed in self.seeds]),
         )
         return escape(title), explained
+
+
+class _SegmentationReport(_Report):
+    """The page of a segmentation: IoU for accuracy, and pictures of the pixels' classes."""
+
+    MEASURE = "miou"
+    HEADING = "Mean intersection over union"
+    EXPLAINED = (
+        "mIoU: of each class the pixels that are rightly its own, as a share of all that a mask or "
+        "the model says are, summed over all test images; then the mean over classes."
+    )
+    LABELS = "masks"
+
+    def says(self, name: str, which: str = "") -> str:
+        return f"Reaches {self.bold(name)} mIoU on {self.target} images {which}".rstrip()
+
+    def verdict(self) -> str:
+        before, after, ceiling = (
+            page.mean_of(self.reached(name)) if name in self.models else None
+            for name in ("source_only", "adapted", "target_only")
+        )
+        if before is None or after is None:
+            return ""
+        points = 100 * (after - before)
+        said = f" Adaptation {'gained' if points >= 0 else 'lost'} {abs(points):.1f} points"
+        if ceiling is not None and ceiling > before and points > 0:
+            share = 100 * (after - before) / (ceiling - before)
+            said += f", {share:.0f}\u00a0% of the way to the ceiling"
+        return f"{said}."
+
+    def panels(self) -> str:
+        target = self.figure(
+            "panels_target",
+            f"{self.target} test images, drawn at random, with their masks if there are any, and "
+            "what models make of them. Striped pixels have no class and do not count.",
+        )
+        source = self.figure(
+            "panels_source", "Images of the domain whose masks the models learnt from."
+        )
+        if source:
+            source = (
+                f"<details><summary>The same of {self.source} images</summary>{source}</details>"
+            )
+        return page.section("Images and their classes", target + source) if target else ""
+
+    def classes(self) -> str:
+        table = self.class_table("target_test_per_class_iou")
+        if not table:
+            return ""
+        models = [name for name in self.models if page.known(self.reached(name))]
+        pixels = "target_test_pixel_accuracy"
+        right = ", ".join(
+            f"{self.named(name)[0].lower()} {page.with_deviation(self.values(name, pixels))}"
+            for name in models
+        )
+        return page.section(
+            "Class by class",
+            self.figure("per_class_iou", f"Intersection over union on {self.target} images.")
+            + table
+            + "<p class=note>A dash: neither masks nor the model know the class, and the mean "
+            f"leaves it out. Pixels predicted right, of all: {right}.</p>"
+            + self.figure(
+                "confusion",
+                "Each row is a class and shows, in per cent, what its pixels are taken for. The "
+                "diagonal is right.",
+            ),
+        )

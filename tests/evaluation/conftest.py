@@ -1,10 +1,17 @@
-"""Two small domains and models without training: everything a model needs is a NumPy function."""
+"""Small domains and models without training: everything a model needs is a NumPy function."""
 
 import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from keras_i2i.data.domain import Examples
+from keras_i2i.data.examples import (
+    IGNORED,
+    Examples,
+    Reader,
+    StoredExamples,
+    Unreadable,
+    UnreadableError,
+)
 from keras_i2i.models.image_model import DIRECTIONS
 
 CLASSES = 10
@@ -124,3 +131,106 @@ def models(fake):
 @pytest.fixture(scope="session")
 def class_names():
     return [str(label) for label in range(CLASSES)]
+
+
+class FakeSegmenter:
+    """Reads each pixel by its brightness: class 0 is dark, 1 gray, 2 bright, 3 nothing.
+
+    The target domain is the source domain inverted. `blind` reads it as if it were not, `misses`
+    names a class that is taken for class 0.
+    """
+
+    has_masks = can_classify = True
+
+    def __init__(self, *, blind=False, misses=None, directions=(), shape=(16, 16, 3)):
+        self.blind, self.misses, self.directions, self.shape = blind, misses, directions, shape
+        self.seen = []
+
+    def image_shape_of(self, domain):
+        return self.shape
+
+    def segment(self, image, domain="target", size=None):
+        assert image.dtype == np.float32 and np.abs(image).max() < 1.01
+        self.seen.append((image.shape, size))
+        gray = image.mean(axis=-1) * (-1 if domain == "target" and not self.blind else 1)
+        logits = -np.abs(gray[..., np.newaxis] - [-0.8, 0, 0.8, 9]).astype("float32")
+        if self.misses is not None:
+            logits[..., self.misses] = -9
+        rows, columns = (
+            np.arange(new) * old // new for new, old in zip(size, logits.shape, strict=False)
+        )
+        return logits[rows][:, columns]
+
+    def can_reconstruct(self, domain):
+        return False
+
+    def translate(self, images, direction):
+        assert direction in self.directions and images.shape[1:] == self.shape
+        return -images
+
+
+def _scenes(invert, seed, count):
+    """Images of many sizes with masks: a checkerboard of classes 0 to 2, and a frame that is none.
+
+    Pixels of the frame have the brightness of a class, to be found out if they counted.
+    """
+    rng = np.random.default_rng(seed)
+    scenes = []
+    for number in range(count):
+        height, width = 16 + 4 * rng.integers(0, 3, 2)
+        mask = np.kron(rng.integers(0, 3, (height // 4, width // 4)), np.ones((4, 4))).astype(
+            "uint8"
+        )
+        gray = np.array([26, 128, 230], "uint8")[mask]
+        mask[number % 3] = IGNORED
+        image = np.repeat(gray[..., np.newaxis], 3, axis=-1)
+        scenes.append((255 - image if invert else image, mask))
+    return scenes
+
+
+class Scenes:
+    """A small domain of pixels, stored; `reads` counts how often an example was read."""
+
+    def __init__(self, invert, seed, count=7, broken=(), limit=10):
+        self.pairs = _scenes(invert, seed, count)
+        self.broken, self.reads = broken, 0
+        reader = Reader(
+            image=lambda position: self.pair(position)[0],
+            channels=3,
+            unreadable=Unreadable(limit, "scenes", warn=lambda line: None),
+            image_and_mask=self.pair,
+        )
+        self.examples = StoredExamples(reader, np.arange(count))
+
+    def pair(self, position):
+        self.reads += 1
+        if position in self.broken:
+            raise UnreadableError(f"{position}.png: broken")
+        return self.pairs[position]
+
+
+@pytest.fixture
+def scene_domain():
+    """Makes `Scenes`."""
+    return Scenes
+
+
+@pytest.fixture
+def scenes():
+    """Two domains of pixels."""
+    return {"source_test": Scenes(False, 0), "target_test": Scenes(True, 1)}
+
+
+@pytest.fixture
+def segmenter():
+    """Makes a `FakeSegmenter`."""
+    return FakeSegmenter
+
+
+@pytest.fixture
+def segmenters():
+    return {
+        "source_only": FakeSegmenter(blind=True),
+        "adapted": FakeSegmenter(misses=1, directions=DIRECTIONS),
+        "target_only": FakeSegmenter(),
+    }

@@ -123,6 +123,39 @@ def test_nothing_is_known_of_unlabelled_runs_but_their_images(run, tmp_path):
     assert "Adapted" not in text and "Ceiling" not in text and page.count("<img") == 4
 
 
+def segmenting(run, name, **mious):
+    """A run of segmentation."""
+    folder, metrics = run(name, **mious)
+    for seed in metrics["per_seed"]:
+        seed["task"] = "segmentation"
+        for model in seed["models"].values():
+            model["target_test_miou"] = model.pop("target_test_accuracy")
+        for measured in seed["translations"].values():
+            del measured["read_correctly"]
+    again = {key: metrics[key] for key in ("method", "source", "target", "seconds")}
+    return folder, combine(metrics["per_seed"], **again)
+
+
+def test_segmentations_are_compared_by_miou(run, tmp_path):
+    runs = [
+        segmenting(run, "a", source_only=[0.3], adapted=[0.4]),
+        segmenting(run, "b", adapted=[0.5]),
+    ]
+    page, text = written(runs, tmp_path)
+    assert re.findall(r"<th scope=col>(.*?)</th>", page) == [
+        "Run", "Method", "Seeds", "Source only<small>mIoU</small>", "Adapted<small>mIoU</small>",
+        "Minutes<small>per seed</small>",
+    ]  # fmt: skip
+    assert "<b>50.0\u00a0%</b>" in page and "Mean intersection over union" in text
+    assert page.count("<img") == 4 and "read as their own" not in text
+
+
+def test_tasks_are_not_mixed(run, tmp_path):
+    runs = [segmenting(run, "a", adapted=[0.4]), run("b", adapted=[0.9])]
+    with pytest.raises(InputError, match="/a segment images, the others classify"):
+        write_comparison(runs, tmp_path / "comparison.html")
+
+
 def test_metrics_json_is_enough(run, tmp_path):
     runs = [run("a", adapted=[0.8]), run("b", adapted=[0.7])]
     read = [(str(folder), json.loads(json.dumps(metrics))) for folder, metrics in runs]

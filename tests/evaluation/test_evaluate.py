@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from keras_i2i.data.domain import Examples
+from keras_i2i.data.examples import Examples
 from keras_i2i.errors import InputError
 from keras_i2i.evaluation import evaluate as module
 from keras_i2i.evaluation.evaluate import combine, evaluate

@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from keras_i2i.data.examples import IGNORED
 from keras_i2i.evaluation import figures
 
 DIGITS = [str(label) for label in range(10)]
@@ -37,6 +38,48 @@ def test_per_class(names, present, tmp_path):
     accuracies = {name: rng.uniform(size=len(names)) for name in present}
     accuracies["source_only"][1] = np.nan
     looks_drawn(figures.per_class(accuracies, names, path=tmp_path / "bars.png"))
+
+
+def test_iou_bars_without_a_class(tmp_path):
+    ious = {"adapted": np.array([0.5, np.nan, 0.2])}
+    looks_drawn(figures.iou_bars(ious, ["road", "ghost", "sky"], path=tmp_path / "bars.png"))
+
+
+def test_segmentation_panels_show_classes_in_their_colours(tmp_path):
+    """Half of a square is one class, a quarter another, a quarter does not count."""
+    classes = np.full((8, 8), 2, "uint8")
+    classes[4:, :4], classes[4:, 4:] = 1, IGNORED
+    palette = [(250, 0, 0), (0, 250, 0), (0, 0, 250)]
+    image = np.full((64, 64, 1), 10, "uint8")
+    drawn = pixels(
+        figures.segmentation_panels(
+            [{"image": image, "mask": classes}] * 2, "abc", palette, "seen", path=tmp_path / "a.png"
+        )
+    )
+    side = figures.PANEL_WIDTH * 150
+    shares = [
+        (drawn == colour).all(axis=-1).sum() / (2 * side**2)
+        for colour in ([10] * 3, *palette, [figures.STRIPES[0]] * 3, [figures.STRIPES[1]] * 3)
+    ]
+    # The legend adds a little, but no patch for the class that is not shown.
+    np.testing.assert_allclose(shares, [1, 0, 1 / 4, 1 / 2, 1 / 8, 1 / 8], atol=0.01)
+    assert shares[1] == 0
+
+
+def test_segmentation_panels_of_images_of_many_sizes(tmp_path):
+    sizes = [(30, 40), (400, 900), (90, 20)]
+    rows = [
+        {"image": np.zeros((*size, 3), "uint8"), "adapted": rng.integers(0, 31, size)}
+        for size in sizes
+    ]
+    looks_drawn(figures.segmentation_panels(rows, OFFICE, path=tmp_path / "panels.png"))
+
+
+@pytest.mark.parametrize("count", [2, 19, 150])
+def test_palettes_tell_classes_apart(count):
+    palette = figures.class_palette(count)
+    assert len(set(palette)) == count and np.array(palette).dtype == int
+    assert all(len(colour) == 3 and 0 <= min(colour) <= max(colour) <= 255 for colour in palette)
 
 
 def test_tsne_maps(tmp_path):
@@ -103,6 +146,11 @@ def test_the_balance_of_players_and_the_collapse_are_marked(tmp_path):
     green, red = colours(diversity=0.9)
     assert green < 100 and red > 300
     assert colours(accuracy=0.7) == (0, 0)
+
+
+def test_mious_share_a_panel():
+    names = ("target_test_miou", "source_validation_miou", "val_mean_iou")
+    assert {figures.panel_of(name) for name in names} == {figures.MIOU}
 
 
 def test_training_curves_with_gaps_and_divergence(tmp_path):

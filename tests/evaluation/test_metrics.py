@@ -1,7 +1,10 @@
+import keras
 import numpy as np
 import pytest
 from sklearn.datasets import load_digits, load_sample_images
 
+from keras_i2i.data.examples import IGNORED
+from keras_i2i.errors import InputError
 from keras_i2i.evaluation import metrics
 
 
@@ -26,6 +29,48 @@ def test_accuracies_by_hand():
     np.testing.assert_allclose(
         metrics.per_class_accuracy(labels, predictions, 3), [1 / 2, 2 / 3, np.nan]
     )
+
+
+def test_iou_by_hand():
+    mask = np.array([[0, 0, 1, IGNORED], [1, 2, 2, IGNORED]], "uint8")
+    predictions = np.array([[0, 1, 1, 0], [1, 1, 2, 3]])
+    counts = metrics.pixel_confusion(mask, predictions, 5)
+    np.testing.assert_array_equal(counts[:3, :3], [[1, 1, 0], [0, 2, 0], [0, 1, 1]])
+    assert counts.sum() == 6, "the last two pixels do not count"
+    np.testing.assert_allclose(metrics.iou(counts), [1 / 2, 2 / 4, 1 / 2, np.nan, np.nan])
+    assert metrics.mean_iou(counts) == pytest.approx(1 / 2)
+    assert metrics.pixel_accuracy(counts) == pytest.approx(4 / 6)
+
+
+def test_iou_of_many_images_agrees_with_sets_and_with_keras():
+    rng = np.random.default_rng(0)
+    counts, of_keras = 0, keras.metrics.MeanIoU(6, ignore_class=IGNORED, sparse_y_pred=False)
+    true, said = ([set() for _ in range(6)] for _ in range(2))
+    for number in range(4):
+        mask = rng.integers(0, 5, (9, 7 + number)).astype("uint8")
+        mask[rng.random(mask.shape) < 0.2] = IGNORED
+        logits = rng.normal(size=(*mask.shape, 6)) + 2 * np.eye(6)[np.minimum(mask, 5)]
+        predictions = logits.argmax(axis=-1)
+        counts = counts + metrics.pixel_confusion(mask, predictions, 6)
+        of_keras.update_state(mask, logits)
+        for place in zip(*np.nonzero(mask != IGNORED), strict=True):
+            true[mask[place]].add((number, *place))
+            said[predictions[place]].add((number, *place))
+    expected = [len(t & s) / len(t | s) for t, s in zip(true, said, strict=True)]
+    np.testing.assert_allclose(metrics.iou(counts), expected)
+    assert metrics.mean_iou(counts) == pytest.approx(np.mean(expected))
+    assert metrics.mean_iou(counts) == pytest.approx(float(of_keras.result()), rel=1e-6)
+
+
+def test_iou_without_a_counted_pixel_is_unknown():
+    counts = metrics.pixel_confusion(np.full((2, 2), IGNORED), np.zeros((2, 2), int), 3)
+    assert np.isnan(metrics.iou(counts)).all()
+    assert np.isnan(metrics.mean_iou(counts)) and np.isnan(metrics.pixel_accuracy(counts))
+
+
+def test_a_class_that_has_no_name_is_named():
+    with pytest.raises(InputError, match="class 3, but there are 3"):
+        metrics.pixel_confusion(np.array([[3]]), np.array([[0]]), 3)
 
 
 def test_checkerboard_by_hand():

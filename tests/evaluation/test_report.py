@@ -5,10 +5,12 @@ import re
 
 import pytest
 
+from keras_i2i.data.geometry import Geometry
 from keras_i2i.errors import InputError
 from keras_i2i.evaluation import evaluate as module
 from keras_i2i.evaluation.evaluate import combine, evaluate
 from keras_i2i.evaluation.report import write_report
+from keras_i2i.evaluation.segmentation import evaluate_segmentation
 
 VOID = {"meta", "img", "br", "link", "input", "hr"}
 NASTY = "<script>alert('&')</script>"
@@ -217,3 +219,53 @@ def test_an_unlabelled_target_has_a_dash(models, domains, unlabelled, class_name
     text = Reader(page).all_text()
     assert "<td>–</td>" in page and "Class by class" not in text
     assert "<h1>source → target</h1>" in page and "Without adaptation" not in text
+
+
+@pytest.fixture
+def segmented(scenes, tmp_path):
+    def segmented(models, **options):
+        tests = {name: domain.examples for name, domain in scenes.items()}
+        return evaluate_segmentation(
+            models, **(tests | options), geometry=Geometry(crop_size=16), palette=None,
+            class_names=["dark", "gray", NASTY, "ghost"], out_dir=tmp_path, seed=0,
+            domain_names=("gta5", "cityscapes"),
+        )  # fmt: skip
+
+    return segmented
+
+
+def test_a_segmentation_has_its_page(segmented, segmenters, tmp_path):
+    seed = segmented(segmenters)
+    for name, value in {"source_only": 0.30, "adapted": 0.412, "target_only": 0.7}.items():
+        seed["models"][name]["target_test_miou"] = value
+    page = report((seed, tmp_path), source="gta5", target="cityscapes")
+    text = Reader(page).all_text()
+    assert (
+        "Reaches 41.2 % mIoU on cityscapes images it never saw masks for; "
+        "without adaptation 30.0 %, with masks 70.0 %." in text
+    )
+    assert "Adaptation gained 11.2 points, 28 % of the way to the ceiling." in text
+    assert "Masks of cityscapes training images never reach" in text
+    assert "Before you trust this" in text and "never predicts gray" in text
+    assert page.count("<img") == len(seed["figures"]) == 6
+    rows = [re.sub("<[^>]+>", "|", row) for row in page.split("<tbody>")[2].split("</tr>")]
+    assert rows[3].startswith("||ghost||–||–||–|")
+    assert "Pixels predicted right" in text and NASTY in text and "<script" not in page
+    for absent in ("Accuracy", "t-SNE", "read as their own class", "resemble"):
+        assert absent not in text
+
+
+def test_a_segmentation_that_does_harm_is_told_so(segmented, segmenter, tmp_path):
+    seed = segmented({"source_only": segmenter(), "adapted": segmenter(misses=1)})
+    text = Reader(report((seed, tmp_path))).all_text()
+    lost = 100 * (1 - seed["models"]["adapted"]["target_test_miou"])
+    assert f"Adaptation lost {lost:.1f} points." in text and "did harm" in text
+
+
+def test_a_segmentation_without_target_masks(segmented, segmenter, scenes, tmp_path):
+    bare = scenes["target_test"].examples.without_labels()
+    seed = segmented({"source_only": segmenter()}, target_test=bare)
+    page = report((seed, tmp_path))
+    text = Reader(page).all_text()
+    assert "<h1>gta5 → cityscapes</h1>" in page and "<td>–</td><td>100.0" in page
+    assert "Images and their classes" in text and "Class by class" not in text

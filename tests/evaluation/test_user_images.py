@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from keras_i2i.data.geometry import Geometry
 from keras_i2i.errors import InputError
 from keras_i2i.evaluation import user_images
 from keras_i2i.evaluation.user_images import find_images, read_images
@@ -162,3 +163,63 @@ def test_without_a_classifier_files_are_only_translated(tmp_path):
     table = rows(read_images(save(tmp_path / "a.png"), model, (), tmp_path / "out"))
     assert table == [{"file": str(tmp_path / "a.png")}]
     assert len(list((tmp_path / "out" / "translations").iterdir())) == 1
+
+
+def test_images_are_cut_as_in_a_test(tmp_path):
+    """A bright frame around a dark square, of which the model is to see the square only."""
+    image = Image.new("L", (40, 40), 255)
+    image.paste(0, (12, 12, 28, 28))
+    image.save(tmp_path / "a.png")
+    geometry = Geometry(crop_size=16)
+    for given, expected in ((None, "bright"), (geometry, "dark")):
+        read = read_images(
+            tmp_path / "a.png", Brightness(), NAMES, tmp_path / "out", geometry=given
+        )
+        assert rows(read)[0]["predicted"] == expected
+
+
+@pytest.fixture
+def halves(tmp_path):
+    """A photo that is dark to the left and bright to the right, 90 pixels wide and 60 high."""
+    image = Image.new("RGB", (90, 60), "black")
+    image.paste("white", (30, 0, 90, 60))
+    (tmp_path / "in").mkdir()
+    image.save(tmp_path / "in" / "halves.png")
+    return tmp_path / "in"
+
+
+CLASSES = ["dark", "gray", "bright", "ghost"]
+COLOURS = [(10, 20, 30), (200, 30, 30), (30, 200, 30), (30, 30, 200)]
+
+
+@pytest.mark.parametrize("largest", [4_000_000, 400])
+def test_a_segmentation_is_a_picture_of_classes(largest, halves, segmenter, tmp_path, monkeypatch):
+    monkeypatch.setattr(user_images, "LARGEST", largest)
+    model, out = segmenter(blind=True), tmp_path / "out"
+    read = read_images(
+        halves, model, CLASSES, out, palette=COLOURS, geometry=Geometry(crop_size=16)
+    )
+    (row,) = rows(read)
+    assert list(row) == ["file", *CLASSES]
+    shares = [float(row[name]) for name in CLASSES]
+    np.testing.assert_allclose(shares, [1 / 3, 0, 2 / 3, 0], atol=1e-3 if largest > 400 else 0.03)
+    (((shape, size),)) = model.seen
+    assert shape == (60, 90, 3) and size == ((60, 90) if largest > 400 else (16, 24))
+
+    with Image.open(out / "segmentations" / "00001_halves.png") as picture:
+        assert picture.mode == "P"
+        classes, colours = np.asarray(picture), np.asarray(picture.convert("RGB"))
+    assert classes.shape == (60, 90) and set(np.unique(classes)) == {0, 2}
+    assert (colours[30, [5, 80]] == [COLOURS[0], COLOURS[2]]).all()
+    with Image.open(out / "panels" / "00001_halves.png") as panels:
+        assert panels.width > 3 * panels.height
+    assert sorted(path.name for path in out.iterdir()) == [
+        "panels", "predictions.csv", "segmentations",
+    ]  # fmt: skip
+
+
+def test_a_segmentation_model_translates_too(halves, segmenter, tmp_path):
+    model = segmenter(directions=("source_to_target",))
+    read_images(halves, model, CLASSES, tmp_path / "out", geometry=Geometry(fit="crop"))
+    (written,) = (tmp_path / "out" / "translations").iterdir()
+    assert np.asarray(Image.open(written)).shape == (128, 2 * 128 + 4, 3)
