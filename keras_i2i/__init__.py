@@ -17,6 +17,8 @@ from keras_i2i._version import __version__
 from keras_i2i.data import (
     Augmentation,
     Examples,
+    Geometry,
+    Storage,
     labelled_batches,
     load,
     load_few_labelled,
@@ -37,6 +39,7 @@ from keras_i2i.models import (
     WeightedSum,
     choose_weight,
 )
+from keras_i2i.networks import backbone
 
 __all__ = [
     "Augmentation",
@@ -44,6 +47,7 @@ __all__ = [
     "CycleGAN",
     "DomainTransferNetwork",
     "Examples",
+    "Geometry",
     "I2IAdapt",
     "InputError",
     "LSTNet",
@@ -51,9 +55,11 @@ __all__ = [
     "Minimax",
     "NonSaturating",
     "ReadsThroughTranslation",
+    "Storage",
     "Wasserstein",
     "WeightedSum",
     "__version__",
+    "backbone",
     "choose_weight",
     "labelled_batches",
     "load",

@@ -25,6 +25,8 @@ Norms are means over pixels and channels, scores means over the patches. No labe
 second step, a classifier that profits from the translations, is `models.translated`'s.
 """
 
+import functools
+
 import keras
 from keras import ops
 
@@ -37,11 +39,15 @@ from keras_i2i.models.passes import on_both
 
 TERMS = ("translation", "cycle", "identity")
 WEIGHTS = {"translation": 1.0, "cycle": 8.0, "identity": 0.8}
+GENERATORS = ("unet", "resnet")
 
 
 @keras.saving.register_keras_serializable("keras_i2i")
 class CycleGAN(AdversarialModel):
-    """CycleGAN with Basci's networks; see the module's docstring for the equations.
+    """CycleGAN; see the module's docstring for the equations.
+
+    The networks are Basci's for 32x32 pixels unless others are asked for. Zhu et al. translate
+    images of 256x256 with `generator="resnet", patch=70`.
 
     `fit` takes a `tf.data.Dataset` of `{"source": x, "target": y}`, with or without labels, which
     are not looked at: images (batch, H, W, C) in [-1, 1], both domains' batches of one size.
@@ -53,15 +59,21 @@ class CycleGAN(AdversarialModel):
     range 60-80%" (section 4.3).
 
     Args:
-        image_shape: (H, W, C) of both domains, H and W multiples of 8.
+        image_shape: (H, W, C) of both domains, H and W multiples of 2^generator_stages, or of 4
+            for the residual generators.
         loss_weights: dict, term of `TERMS` → weight ≥ 0; missing means 0. Default: `WEIGHTS`, the
             paper's.
-        generator_width: factor on the U-Nets' numbers of filters.
+        generator_width: factor on the generators' numbers of filters.
         discriminator_width: the discriminators'.
-        dropout: share of features dropped inside the U-Nets, in [0, 1).
+        dropout: share of features dropped inside the U-Nets, in [0, 1); residual generators have
+            no dropout.
         dropout_at_inference: drop also after training, so that translations are random.
         pool_size: how many generated images of each domain to keep and show to its discriminator
             again (Zhu et al. 2017, section 4, keep 50); 0: only fresh ones, as Basci's text.
+        generator: a name of `GENERATORS`: "unet" (Basci) or "resnet" (Zhu et al. 2017).
+        generator_stages: how many times the U-Nets halve an image; residual generators always do
+            twice.
+        patch: side of the discriminators' patches in pixels: 23 (Basci) or 70 (Zhu et al. 2017).
         seed: seed of the history pools and of a gradient penalty; None draws one.
         **kwargs: `name`, `dtype`, as in `keras.Model`.
 
@@ -81,6 +93,9 @@ class CycleGAN(AdversarialModel):
         dropout=0.0,
         dropout_at_inference=False,
         pool_size=0,
+        generator="unet",
+        generator_stages=3,
+        patch=23,
         seed=None,
         **kwargs,
     ):
@@ -88,23 +103,43 @@ class CycleGAN(AdversarialModel):
         self.loss_weights = checked_weights(loss_weights, TERMS, WEIGHTS)
         if pool_size < 0:
             raise InputError(f"pool_size must be ≥ 0. Received: {pool_size}")
+        if generator not in GENERATORS:
+            raise InputError(
+                f"generator must be one of {', '.join(GENERATORS)}. Received: {generator!r}"
+            )
+        if generator == "resnet" and dropout:
+            raise InputError(
+                "The residual generators have no dropout: set dropout=0 or generator='unet'. "
+                f"Received: dropout={dropout}"
+            )
         self._config = {
             "generator_width": generator_width,
             "discriminator_width": discriminator_width,
             "dropout": dropout,
             "dropout_at_inference": dropout_at_inference,
             "pool_size": pool_size,
+            "generator": generator,
+            "generator_stages": generator_stages,
+            "patch": patch,
             "seed": seed,
         }
         with self.own_dtype_policy():
-            generator = (self.image_shape, generator_width, dropout, dropout_at_inference)
-            self.to_target = networks.unet_generator(*generator, name="to_target")
-            self.to_source = networks.unet_generator(*generator, name="to_source")
+            if generator == "unet":
+                build = functools.partial(
+                    networks.unet_generator,
+                    dropout=dropout,
+                    dropout_at_inference=dropout_at_inference,
+                    stages=generator_stages,
+                )
+            else:
+                build = networks.resnet_generator
+            self.to_target = build(self.image_shape, generator_width, name="to_target")
+            self.to_source = build(self.image_shape, generator_width, name="to_source")
             self.discriminators = {}
             if self.loss_weights["translation"]:
                 for domain in DOMAINS:
                     self.discriminators[domain] = networks.patch_discriminator(
-                        self.image_shape, discriminator_width, f"{domain}_discriminator"
+                        self.image_shape, discriminator_width, f"{domain}_discriminator", patch
                     )
         if not self.discriminators:
             self.measures = ()

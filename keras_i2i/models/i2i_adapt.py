@@ -35,7 +35,6 @@ from keras import ops
 
 from keras_i2i import losses, networks
 from keras_i2i.errors import InputError
-from keras_i2i.losses.task import cross_entropy
 from keras_i2i.models.adversarial import AdversarialModel, checked_weights
 from keras_i2i.models.image_model import DOMAINS
 from keras_i2i.models.passes import decoded, moving_averages_kept, on_both
@@ -76,17 +75,21 @@ class I2IAdapt(AdversarialModel):
     """I2I-Adapt; see the module's docstring for the equations.
 
     `fit` takes a `tf.data.Dataset` of `({"source": x, "target": y}, labels)` with images
-    (batch, H, W, C) in [-1, 1], both domains' batches of one size, and integer labels (batch,).
-    `model(images)` gives logits (batch, num_classes) for *target* images.
+    (batch, H, W, C) in [-1, 1], both domains' batches of one size, and integer labels (batch,), or
+    masks (batch, H, W) where it segments. `model(images)` gives logits (batch, num_classes) for
+    *target* images, or (batch, H, W, num_classes).
 
     Args:
-        image_shape: (H, W, C) of both domains, H and W multiples of 16.
+        image_shape: (H, W, C) of both domains, H and W multiples of 16 and of the encoder's stride.
+            A model that segments trains on these and reads images of any size.
         num_classes: number of classes.
         loss_weights: dict, term of `TERMS` → λ ≥ 0; missing means 0. A term without weight costs
             nothing: networks that no other term needs are not built. Default: "i2i_adapt" of
             `PRESETS`.
-        encoder: "lenet", "densenet", or a functional `keras.Model` from images to features
-            (batch, H/16, W/16, D).
+        encoder: "lenet", "densenet", a backbone of `networks.BACKBONES`, or a functional
+            `keras.Model`, such as `networks.backbone` makes, from images to features
+            (batch, H/s, W/s, D); for the decoders s must be 8, 16 or 32. Where the model segments,
+            its images must be (None, None, C).
         encoder_sharing: how f_x and f_y relate: "all" weights (the paper), "all_but_batch_norm",
             or "none" (ADDA).
         identity_of: domains whose reconstruction Q_id asks for.
@@ -94,6 +97,13 @@ class I2IAdapt(AdversarialModel):
         encoder_width: factor on the encoder's numbers of filters.
         decoder_width: the decoders'.
         discriminator_width: the discriminators'.
+        segmentation: labels are masks, with a class for each pixel or 255 for one that does not
+            count. h is a 1x1 convolution whose logits are interpolated to the images' size.
+        pooling: how h, where it classifies, turns a feature map into a vector: "flatten" (digits)
+            or "average" (Office).
+        feature_discriminator: d_z, "dense" (digits) or "convolutional" (Office, segmentation).
+        encoder_rate: the encoders' share of the learning rate, for pre-trained ones; needs an
+            optimizer that knows of it, `training.optimizers.Adam`.
         seed: seed of the gradient penalty's random points; None draws one.
         **kwargs: `name`, `dtype`, as in `keras.Model`.
 
@@ -113,11 +123,19 @@ class I2IAdapt(AdversarialModel):
         encoder_width=1.0,
         decoder_width=1.0,
         discriminator_width=1.0,
+        segmentation=False,
+        pooling="flatten",
+        feature_discriminator="dense",
+        encoder_rate=1.0,
         seed=None,
         **kwargs,
     ):
         super().__init__(image_shape, seed=seed, **kwargs)
         self.num_classes = num_classes
+        self.has_masks = segmentation
+        self.pooling = pooling
+        self.feature_discriminator = feature_discriminator
+        self.encoder_rate = encoder_rate
         self.loss_weights = checked_weights(
             loss_weights, TERMS, PRESETS["i2i_adapt"]["loss_weights"]
         )
@@ -137,44 +155,57 @@ class I2IAdapt(AdversarialModel):
                 "freeze_source needs a target encoder of its own: encoder_sharing='none'. "
                 "Received: encoder_sharing='all'"
             )
+        if segmentation and self._any("information"):
+            raise InputError(
+                "The term information asks for classes that are used alike, which those of pixels "
+                "are not; leave it out of loss_weights where segmentation=True."
+            )
+        if segmentation and self._any("feature") and feature_discriminator == "dense":
+            raise InputError(
+                "A dense feature discriminator reads images of one size. Where segmentation=True, "
+                "give feature_discriminator='convolutional', or leave the term feature out of "
+                "loss_weights."
+            )
         with self.own_dtype_policy():
             self._build_networks(encoder, encoder_width, decoder_width, discriminator_width)
+        self.slow_down(encoder_rate, self.source_encoder, self.target_encoder)
         if freeze_source:
             self.source_encoder.trainable = False
             self.head.trainable = False
         self.built = True
 
     def _build_networks(self, encoder, encoder_width, decoder_width, discriminator_width):
-        self.source_encoder = networks.build_encoder(encoder, self.image_shape, encoder_width)
+        shape = self.network_shape
+        self.source_encoder = networks.build_encoder(encoder, shape, encoder_width)
         self.target_encoder = networks.second_encoder(self.source_encoder, self.encoder_sharing)
         feature_shape = self.source_encoder.output_shape[1:]
 
         self.head = None
         if self.freeze_source or self._any("task", "translated_task", "information", "target_task"):
-            self.head = networks.classification_head(feature_shape, self.num_classes)
+            self.head = self.build_head(self.source_encoder, self.pooling)
 
         self.decoder_trunk = self.source_branch = self.target_branch = None
         if self._any("translation", "identity", "cycle", "translated_task"):
-            _check_stride(self.image_shape, feature_shape)
-            self.decoder_trunk = networks.decoder_trunk(feature_shape, decoder_width)
+            stride = self._decoder_stride()
+            self.decoder_trunk = networks.decoder_trunk(feature_shape, decoder_width, stride=stride)
             trunk_shape = self.decoder_trunk.output_shape[1:]
             channels = self.image_shape[-1]
             for domain in DOMAINS:
                 if self._rebuilds(domain) or self._translates_to(domain):
                     branch = networks.decoder_branch(
-                        trunk_shape, channels, decoder_width, f"{domain}_branch"
+                        trunk_shape, channels, decoder_width, f"{domain}_branch", stride
                     )
                     setattr(self, f"{domain}_branch", branch)
 
         self.discriminators = {}
         if self._any("feature"):
             self.discriminators["feature"] = networks.feature_discriminator(
-                feature_shape, discriminator_width
+                feature_shape, discriminator_width, kind=self.feature_discriminator
             )
         if self._any("translation"):
             for domain in DOMAINS:
                 self.discriminators[domain] = networks.image_discriminator(
-                    self.image_shape, discriminator_width, f"{domain}_discriminator"
+                    shape, discriminator_width, f"{domain}_discriminator"
                 )
 
     @classmethod
@@ -246,7 +277,7 @@ class I2IAdapt(AdversarialModel):
         pixel_loss = losses.get_pixel_loss(self.pixel_loss)
         terms = {}
         if self._any("task"):
-            terms["task"] = cross_entropy(labels, self.head(outputs["z_x"]))
+            terms["task"] = self.task_loss(labels, self.head(outputs["z_x"]))
         if self._any("feature"):
             # Through the target only: the source's features do not enter.
             terms["feature"] = self.feature_objective.generator(d["feature"](outputs["z_y"]))
@@ -268,11 +299,11 @@ class I2IAdapt(AdversarialModel):
             fake_y = ops.stop_gradient(outputs["fake_y"])
             with self._moving_averages_kept():
                 z = self.target_encoder(fake_y, training=True)
-            terms["translated_task"] = cross_entropy(labels, self.head(z))
+            terms["translated_task"] = self.task_loss(labels, self.head(z))
         if self._any("information"):
             terms["information"] = losses.information_maximization(self.head(outputs["z_y"]))
         if self._any("target_task"):
-            few = cross_entropy(batch["target_labels"], self.head(outputs["z_few"]))
+            few = self.task_loss(batch["target_labels"], self.head(outputs["z_few"]))
             # There may be fewer labelled images than the batch has: each image stands for the mean.
             terms["target_task"] = ops.broadcast_to(ops.mean(few), ops.shape(labels))
         return {name: terms[name] for name in self.terms}
@@ -327,6 +358,10 @@ class I2IAdapt(AdversarialModel):
             "encoder_width": encoder_width,
             "decoder_width": decoder_width,
             "discriminator_width": discriminator_width,
+            "segmentation": self.has_masks,
+            "pooling": self.pooling,
+            "feature_discriminator": self.feature_discriminator,
+            "encoder_rate": self.encoder_rate,
             "seed": self._seed,
         }
 
@@ -339,6 +374,18 @@ class I2IAdapt(AdversarialModel):
             "image_objective": keras.saving.serialize_keras_object(self.image_objective),
             "pixel_loss": self.pixel_loss,
         }
+
+    def _decoder_stride(self):
+        stride, sides = self.stride_of(self.source_encoder), self.image_shape[:2]
+        if stride not in networks.DECODER_STRIDES or any(side % 16 for side in sides):
+            raise InputError(
+                "I2I-Adapt's decoders and discriminators need images of a height and width that "
+                "are multiples of 16, and an encoder whose features are "
+                f"{', '.join(map(str, networks.DECODER_STRIDES))} times smaller than both, like "
+                f"lenet, densenet or a backbone. Received: images {self.image_shape}, features "
+                f"{stride} times smaller"
+            )
+        return stride
 
     def _any(self, *terms):
         return any(self.loss_weights[term] for term in terms)
@@ -384,13 +431,3 @@ class I2IAdapt(AdversarialModel):
                 {f"fake_{letter}": others} if self._translates_to(domain) else {},
             )
         return out
-
-
-def _check_stride(image_shape, feature_shape):
-    """The decoders make images 16 times as high and wide as the features."""
-    if tuple(16 * side for side in feature_shape[:2]) != image_shape[:2]:
-        raise InputError(
-            "I2I-Adapt's decoders need images of a height and width that are multiples of 16, and "
-            "an encoder whose features have a sixteenth of both, like lenet or densenet. "
-            f"Received: images {image_shape} with features {feature_shape}"
-        )

@@ -4,24 +4,31 @@ import contextlib
 
 import keras
 import numpy as np
+import tensorflow as tf
 from keras import ops
 
+from keras_i2i import networks
 from keras_i2i.errors import InputError
-from keras_i2i.losses.task import cross_entropy
+from keras_i2i.losses.task import cross_entropy, pixel_cross_entropy
+from keras_i2i.models.iou import IntersectionOverUnion
 
 DOMAINS = ("source", "target")
 DIRECTIONS = ("source_to_target", "target_to_source")
 
+_MULTIPLE = 32  # the largest stride of an encoder
+_PIXELS = 2**18  # of a batch at inference: 256 images of 32x32, 4 of 256x256
+
 
 class ImageModel(keras.Model):
-    """A model that classifies target images, translates between the domains, or both.
+    """A model that classifies or segments target images, translates between the domains, or both.
 
     `model(images)` gives logits for target images; without a head, translations of source images.
     The methods that are named in the field's terms (`classify`, `embed`, `translate`, ...) take and
-    give numpy arrays, any number of images, and compute in batches.
+    give numpy arrays, any number of images, and compute in batches; `segment` takes one image of
+    any size.
 
-    A subclass that classifies sets `head` and provides `encoder_of(domain)`; one that translates
-    provides `mapping(origin, destination)`.
+    A subclass that classifies sets `head` and provides `encoder_of(domain)`; one that segments sets
+    `has_masks` too; one that translates provides `mapping(origin, destination)`.
 
     Args:
         image_shape: (H, W, C) of source images.
@@ -30,6 +37,8 @@ class ImageModel(keras.Model):
     """
 
     head = None
+    # Whether labels are masks and logits (batch, H, W, num_classes): segmentation.
+    has_masks = False
 
     def __init__(self, image_shape, target_shape=None, **kwargs):
         super().__init__(**kwargs)
@@ -45,6 +54,57 @@ class ImageModel(keras.Model):
         """The encoder of "source" or "target" images."""
         self.check_domain(domain)
         return getattr(self, f"{domain}_encoder")
+
+    @property
+    def network_shape(self):
+        """(H, W, C) that encoders are built for; of a model that segments H and W are open."""
+        return (None, None, self.image_shape[-1]) if self.has_masks else self.image_shape
+
+    def stride_of(self, encoder):
+        """How many pixels of an image's side make one of its feature map's.
+
+        Raises:
+            InputError: no whole number, or not the same for both sides; of a model that segments,
+                not the same for images of other sizes either.
+        """
+        channels = self.image_shape[-1]
+        # `segment` fills images up to multiples of this.
+        others = [(_MULTIPLE, _MULTIPLE, channels)] if self.has_masks else []
+        strides = set()
+        for shape in (self.image_shape, *others):
+            features = encoder.compute_output_shape((1, *shape))[1:3]
+            strides |= {side / there for side, there in zip(shape, features, strict=False)}
+        if len(strides) > 1 or not min(strides).is_integer():
+            features = encoder.compute_output_shape((1, *self.image_shape))[1:3]
+            raise InputError(
+                f"The encoder turns images {self.image_shape} into features of {features[0]} x "
+                f"{features[1]}; expected them to be smaller by one whole number, for both sides "
+                "and any size. Choose an image size that is a multiple of the encoder's stride."
+            )
+        return int(min(strides))
+
+    def build_head(self, encoder, pooling):
+        """The task head h on an encoder's features.
+
+        Args:
+            encoder: a `keras.Model`.
+            pooling: "flatten" or "average", of a head that classifies.
+        """
+        feature_shape = encoder.output_shape[1:]
+        if self.has_masks:
+            stride = self.stride_of(encoder)
+            return networks.segmentation_head(feature_shape, self.num_classes, stride)
+        return networks.classification_head(feature_shape, self.num_classes, pooling=pooling)
+
+    @staticmethod
+    def slow_down(factor, *networks):
+        """Lets networks learn at this share of the learning rate, if the optimizer knows of it.
+
+        `training.optimizers.Adam` does.
+        """
+        for network in networks:
+            for variable in network.trainable_variables:
+                variable.learning_rate_factor = factor
 
     def mapping(self, origin, destination):
         """How images of one domain become images of another, or of their own.
@@ -93,10 +153,14 @@ class ImageModel(keras.Model):
         """Whether the model has a path from a domain to itself."""
         return self.mapping(domain, domain) is not None
 
-    def call(self, images, training=False):
-        """Logits (batch, num_classes) of target images (batch, H, W, C) in [-1, 1].
+    def task_loss(self, labels, logits):
+        """The task's own loss, (batch,): cross-entropy of the image, or the mean of its pixels'."""
+        return (pixel_cross_entropy if self.has_masks else cross_entropy)(labels, logits)
 
-        A model without a head gives translations of source images instead.
+    def call(self, images, training=False):
+        """Logits of target images (batch, H, W, C) in [-1, 1].
+
+        Logits are (batch, num_classes), of a model that segments (batch, H, W, num_classes).
         """
         if self.head is None:
             translate = self.mapping("source", "target")
@@ -107,22 +171,75 @@ class ImageModel(keras.Model):
     def compile(self, *args, **kwargs):
         """As in `keras.Model`."""
         super().compile(*args, **kwargs)
-        self._accuracy_tracker = keras.metrics.SparseCategoricalAccuracy("accuracy")
+        self._accuracy_tracker = (
+            IntersectionOverUnion(self.num_classes)
+            if self.has_masks
+            else keras.metrics.SparseCategoricalAccuracy("accuracy")
+        )
 
     def test_step(self, data):
-        """Mean cross-entropy `loss` and `accuracy` on (target images, labels), for `evaluate`."""
+        """What `evaluate` measures on (target images, labels).
+
+        The mean task loss as `loss`, and `accuracy`; of a model that segments `mean_iou` and, for
+        each class, `iou_<position>`, over all pixels that count.
+        """
         self.needs(self.head, "classify")
         images, labels, _ = keras.utils.unpack_x_y_sample_weight(data)
         logits = self(images)
-        self._loss_tracker.update_state(cross_entropy(labels, logits))
+        self._loss_tracker.update_state(self.task_loss(labels, logits))
         self._accuracy_tracker.update_state(labels, logits)
-        return {"loss": self._loss_tracker.result(), "accuracy": self._accuracy_tracker.result()}
+        logs = {
+            "loss": self._loss_tracker.result(),
+            self._accuracy_tracker.name: self._accuracy_tracker.result(),
+        }
+        if self.has_masks:
+            per_class = self._accuracy_tracker.per_class()
+            logs |= {f"iou_{k}": per_class[k] for k in range(self.num_classes)}
+        return logs
 
     def classify(self, images, domain="target"):
-        """Logits (n, num_classes) of images (n, H, W, C) in [-1, 1] of that domain."""
+        """Logits (n, num_classes) of images (n, H, W, C) in [-1, 1] of that domain.
+
+        Those of a model that segments are (n, H, W, num_classes).
+        """
         self.needs(self.head, "classify")
         encoder = self.encoder_of(domain)
         return self.infer(lambda x: self.head(encoder(x)), images, domain)
+
+    def segment(self, image, domain="target", size=None):
+        """Logits of the pixels of one whole image, in one pass: there are no seams.
+
+        Args:
+            image: (h, w, C) in [-1, 1], of any size.
+            domain: "source" or "target".
+            size: (height, width) of the logits, which are interpolated bilinearly; None: h, w.
+
+        Returns:
+            float32 (height, width, num_classes), numpy.
+
+        Raises:
+            InputError: the model does not segment, or the image has another shape or range.
+        """
+        self.needs(self.head if self.has_masks else None, "segment")
+        image, channels = np.asarray(image), self.image_shape_of(domain)[-1]
+        if image.ndim != 3 or image.shape[-1] != channels or not image.size:
+            raise InputError(
+                f"Expected one image of shape (h, w, {channels}). Received: {image.shape}"
+            )
+        height, width = image.shape[:2]
+        # The networks halve an image again and again; edge pixels fill what is missing for that.
+        filled = np.pad(image, [(0, -height % _MULTIPLE), (0, -width % _MULTIPLE), (0, 0)], "edge")
+        logits = self._pixels_of(domain)(check_range(filled)[None])[:, :height, :width]
+        if size is not None and tuple(size) != (height, width):
+            logits = ops.image.resize(logits, tuple(size), interpolation="bilinear")
+        return ops.convert_to_numpy(ops.cast(logits, "float32"))[0]
+
+    def _pixels_of(self, domain):
+        """Head after encoder, as one graph: on small images eight times as fast as in layers."""
+        encoder, graphs = self.encoder_of(domain), self.__dict__.setdefault("_pixel_graphs", {})
+        if domain not in graphs:
+            graphs[domain] = tf.function(lambda x: self.head(encoder(x)), reduce_retracing=True)
+        return graphs[domain]
 
     def embed(self, images, domain="target"):
         """Features of Z, flattened to (n, d), of images (n, H, W, C) in [-1, 1] of that domain."""
@@ -178,14 +295,14 @@ class ImageModel(keras.Model):
                 "loss terms needs such a network, give that term a weight."
             )
 
-    def infer(self, function, images, domain="target", batch_size=256):
+    def infer(self, function, images, domain="target", batch_size=None):
         """Runs a function over many images, a batch at a time.
 
         Args:
             function: from a tensor (batch, H, W, C) to a tensor (batch, ...).
             images: array (n, H, W, C) in [-1, 1], n ≥ 1.
             domain: whose images they are.
-            batch_size: how many to compute at once.
+            batch_size: how many to compute at once; None: so many that memory is no question.
 
         Returns:
             A numpy array (n, ...).
@@ -199,14 +316,25 @@ class ImageModel(keras.Model):
                 f"Expected images of shape (n, {', '.join(map(str, expected))}), n ≥ 1. "
                 f"Received: {images.shape}"
             )
-        low, high = images.min(), images.max()
-        # A little slack: bilinear resizing and bfloat16 overshoot.
-        if not (np.issubdtype(images.dtype, np.floating) and low >= -1.01 and high <= 1.01):
-            raise InputError(
-                "Expected floating-point images in [-1, 1]; `keras_i2i.data.preprocess` makes them "
-                f"from uint8. Received: {images.dtype} in [{low}, {high}]"
-            )
-        images = images.astype("float32", copy=False)
+        images = check_range(images)
+        if batch_size is None:
+            batch_size = max(1, _PIXELS // (expected[0] * expected[1]))
         starts = range(0, len(images), batch_size)
         parts = [function(images[start : start + batch_size]) for start in starts]
         return np.concatenate([ops.convert_to_numpy(part) for part in parts])
+
+
+def check_range(images):
+    """The images as float32.
+
+    Raises:
+        InputError: they are no floating-point numbers in [-1, 1].
+    """
+    low, high = images.min(), images.max()
+    # A little slack: bilinear resizing and bfloat16 overshoot.
+    if not (np.issubdtype(images.dtype, np.floating) and low >= -1.01 and high <= 1.01):
+        raise InputError(
+            "Expected floating-point images in [-1, 1]; `keras_i2i.data.preprocess` makes them "
+            f"from uint8. Received: {images.dtype} in [{low}, {high}]"
+        )
+    return images.astype("float32", copy=False)

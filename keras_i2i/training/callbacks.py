@@ -57,22 +57,22 @@ class Checkpoint(keras.callbacks.Callback):
 
 
 class History(keras.callbacks.Callback):
-    """Adds accuracies to each epoch's log and writes all of it as JSON.
+    """Adds measures to each epoch's log and writes all of it as JSON.
 
     Put it before the other callbacks: they see what it adds.
 
     Args:
         path: file, a list with one object for each epoch.
         epochs: epochs that are already behind; what the file has beyond them is dropped.
-        accuracies: dict, name → (domain, images, labels). `source_validation_accuracy` needs no
-            target label. Target accuracy is for the reader's eyes: nothing here acts on it.
+        measures: dict, name → function of the model that returns a number. What is measured on
+            target labels is for the reader's eyes: nothing here acts on it.
     """
 
-    def __init__(self, path, epochs, accuracies):
+    def __init__(self, path, epochs, measures):
         super().__init__()
         self.path = path
         self.entries = json.loads(path.read_text())[:epochs] if epochs and path.exists() else []
-        self.accuracies = accuracies
+        self.measures = measures
         self._before = self.entries[-1]["seconds"] if self.entries else 0.0
 
     def on_train_begin(self, logs=None):
@@ -81,8 +81,8 @@ class History(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         """Measures and writes."""
-        for name, (domain, images, labels) in self.accuracies.items():
-            logs[name] = float(np.mean(self.model.classify(images, domain).argmax(-1) == labels))
+        for name, measure in self.measures.items():
+            logs[name] = float(measure(self.model))
         entry = {
             "step": int(self.model.optimizer.iterations.numpy()),
             "seconds": round(self._before + time.monotonic() - self._started, 1),

@@ -1,8 +1,8 @@
 """What an experiment is: everything that decides a run's result, in one frozen dataclass."""
 
 import dataclasses
-
-import keras
+import functools
+import os
 
 from keras_i2i import data, losses, models, networks
 from keras_i2i.errors import InputError
@@ -14,6 +14,7 @@ from keras_i2i.training.methods import (
     optimizers,
     scheduled,
 )
+from keras_i2i.training.optimizers import Adam
 
 
 def _option(default, help, choices=None, minimum=None, above=None):
@@ -78,6 +79,39 @@ class Experiment:
     target_labels_per_class: int = _option(
         0, "Few-label adaptation: learn from this many labelled target images per class.", minimum=0
     )
+    load_size: int = _option(
+        0,
+        "Resize images to a square of this side before anything is cut out; 0: leave their size.",
+        minimum=0,
+    )
+    crop_size: int = _option(
+        0,
+        "Then cut out a square of this side, at random in training, from the center at test, and "
+        "resize it to --image_size; 0: nothing is cut. Segmentation is tested on whole images.",
+        minimum=0,
+    )
+    fit: str = _option(
+        "stretch",
+        "What becomes of images that are no squares. stretch: squares; crop: the largest square is "
+        "cut out, and --load_size is their shorter side.",
+        choices=("stretch", "crop"),
+    )
+    test_share: float = _option(
+        0.2, "Folders without test/: share of the images that is kept for the test.", above=0
+    )
+    split_seed: int = _option(0, "Folders without test/: seed of that split.", minimum=0)
+    max_unreadable: int = _option(
+        10, "How many image files that cannot be read are left out before the run ends.", minimum=0
+    )
+    cache: str = _option(
+        "none",
+        "Keep decoded images of folders and large data sets in memory, or on disk in the run's "
+        "folder.",
+        choices=("none", "memory", "disk"),
+    )
+    flip: float = _option(
+        0.0, "Augmentation: probability of a mirror image. Not for digits.", minimum=0
+    )
     rotation: float = _option(0.0, "Augmentation: rotate by up to ± this, in degrees.", minimum=0)
     scale: float = _option(0.0, "Augmentation: scale by a factor within 1 ± this.", minimum=0)
     translation: float = _option(
@@ -97,7 +131,7 @@ class Experiment:
 
     steps: int = _option(10000, "Training steps of the method's model.", minimum=1)
     steps_per_epoch: int = _option(100, "Steps between log lines and checkpoints.", minimum=1)
-    batch_size: int = _option(64, "Images of each domain in a step, over all GPUs.", minimum=2)
+    batch_size: int = _option(64, "Images of each domain in a step, over all GPUs.", minimum=1)
     learning_rate: float = _option(2e-4, "Adam's, for the generators and discriminators.", above=0)
     discriminator_learning_rate: float = _option(
         0.0, "The discriminators', where it differs; 0: --learning_rate.", minimum=0
@@ -132,8 +166,44 @@ class Experiment:
     encoder: str = _option(
         "",
         "Encoder of the classifiers and of I2I-Adapt, f of the Domain Transfer Network; empty: the "
-        "method's own.",
-        choices=("", *networks.ENCODERS),
+        "method's own. Those from resnet18 on are keras-cv's backbones.",
+        choices=("", *networks.ENCODERS, *networks.BACKBONES),
+    )
+    encoder_weights: str = _option(
+        "",
+        "Backbones: imagenet, for keras-cv's pre-trained weights, or a file of yours, .keras or "
+        ".weights.h5; empty: random.",
+    )
+    encoder_preprocessing: str = _option(
+        "",
+        "Backbones: what a weights file expects of pixels. unit: 0 to 1; symmetric: -1 to 1; "
+        "imagenet: standardized by ImageNet's mean and deviation.",
+        choices=("", "unit", "symmetric", "imagenet"),
+    )
+    output_stride: int = _option(
+        32,
+        "Backbones: pixels of an image's side for one of the features', by dilating the last "
+        "stages.",
+        choices=(8, 16, 32),
+    )
+    anti_gridding: bool = _option(
+        False, "Backbones: end with a convolution of dilation 2 and one of 1, against gridding."
+    )
+    freeze_batch_norm: bool = _option(
+        False, "Backbones: batch norm keeps the statistics that its weights came with."
+    )
+    encoder_learning_rate: float = _option(
+        0.0, "The encoder's, where it differs, for pre-trained ones; 0: as the rest.", minimum=0
+    )
+    pooling: str = _option(
+        "flatten",
+        "How a classifier turns its encoder's feature map into a vector.",
+        choices=("flatten", "average"),
+    )
+    feature_discriminator: str = _option(
+        "dense",
+        "I2I-Adapt: d_z, of dense layers or of 1x1 convolutions.",
+        choices=("dense", "convolutional"),
     )
     encoder_file: str = _option(
         "", "Domain Transfer Network: a trained Keras model of yours as f, a .keras file."
@@ -149,6 +219,17 @@ class Experiment:
         1.0, "The same, for the generators of CycleGAN, DTN and LSTNet.", above=0
     )
     discriminator_width: float = _option(1.0, "Factor on the paper's numbers of filters.", above=0)
+    generator: str = _option(
+        "unet",
+        "CycleGAN: Basci's U-Net, or the residual generator of Zhu et al. for larger images.",
+        choices=("unet", "resnet"),
+    )
+    generator_stages: int = _option(
+        3, "CycleGAN: how often the U-Net halves an image; 5 or 6 for 256x256.", minimum=1
+    )
+    patch: int = _option(
+        23, "CycleGAN: the side of what a discriminator's scores see, in pixels.", choices=(23, 70)
+    )
     dropout: float = _option(0.0, "CycleGAN: share of features dropped in the U-Net.", minimum=0)
     dropout_at_inference: bool = _option(
         False, "CycleGAN: drop also after training; translations are random then."
@@ -206,8 +287,19 @@ class Experiment:
                 problems.append(f"--{name} must be below 1. Received: {getattr(self, name)}")
         if self.levels > 2:
             problems.append(f"--levels must be at most 2. Received: {self.levels}")
-        if self.invert > 1:
-            problems.append(f"--invert is a probability, at most 1. Received: {self.invert}")
+        for name in ("invert", "flip"):
+            if getattr(self, name) > 1:
+                problems.append(
+                    f"--{name} is a probability, at most 1. Received: {getattr(self, name)}"
+                )
+        if self.test_share >= 1:
+            problems.append(f"--test_share must be below 1. Received: {self.test_share}")
+        if 0 < self.load_size < self.crop_size:
+            problems.append(
+                "--crop_size must be at most --load_size. "
+                f"Received: {self.crop_size} beside {self.load_size}"
+            )
+        problems += self._backbone_problems()
         if self.method in METHODS:
             problems += self._method_problems(METHODS[self.method], not domain_problems)
         if problems:
@@ -217,23 +309,71 @@ class Experiment:
         problems = []
         for name in ("source", "target"):
             try:
-                data.get_domain(getattr(self, name))
+                data.get_domain(getattr(self, name), self.storage)
             except InputError as error:
                 problems.append(f"--{name}: {error}")
         if not problems and self.method in METHODS and self.target_has_labels:
             try:
-                data.check_same_classes(self.source, self.target)
+                data.check_same_classes(self.source, self.target, self.storage)
             except InputError as error:
                 problems.append(str(error))
+        if not problems and self.segments:
+            problems += self._segmentation_problems()
         if not problems:
             if self.method == "source_only" and not self.num_classes:
                 problems.append(f"--method=source_only needs labels; {self.source} has none.")
+            if not self.domain("source").labelled_train:
+                problems.append(
+                    f"--source={self.source} has labelled images for the test only; the source's "
+                    "training images need labels too, or neither."
+                )
             needs_labels = self.method == "target_only" or self.target_labels_per_class
-            if needs_labels and not self.target_has_labels:
+            if needs_labels and not self.target_can_be_learned:
                 what = "target_labels_per_class"
                 what = "method=target_only" if self.method == "target_only" else what
-                problems.append(f"--{what} needs labels; {self.target} has none.")
+                problems.append(f"--{what} needs labels; {self.target} has none to learn from.")
         return problems
+
+    def _segmentation_problems(self):
+        """What does not go with masks."""
+        if self.method not in ("i2i_adapt", *BASELINES):
+            yield (
+                f"--source={self.source} has masks, and segmentation goes with --method=i2i_adapt, "
+                f"source_only or target_only. Received: --method={self.method}"
+            )
+        if self.adaptation not in ("", "joint") or self.preset == "cyclegan":
+            yield "Segmentation goes with --adaptation=joint, and a preset that has a head."
+        if self.target_labels_per_class:
+            yield "--target_labels_per_class does not go with segmentation."
+        if self.encoder_name in ("generate_to_adapt", "domain_transfer"):
+            yield (
+                "--encoder of a segmentation must be lenet, densenet or a backbone. "
+                f"Received: {self.encoder_name!r}"
+            )
+        if self.target_shape != self.image_shape:
+            yield "--target_image_size and --target_channels do not go with segmentation."
+
+    def _backbone_problems(self):
+        """Flags that only backbones know."""
+        given = {
+            "encoder_weights": self.encoder_weights,
+            "encoder_preprocessing": self.encoder_preprocessing,
+            "output_stride": self.output_stride != 32,
+            "anti_gridding": self.anti_gridding,
+            "freeze_batch_norm": self.freeze_batch_norm,
+        }
+        names = [f"--{name}" for name, value in given.items() if value]
+        if names and self.encoder_name not in networks.BACKBONES:
+            yield (
+                f"{', '.join(names)} go with a backbone as --encoder: "
+                f"{', '.join(networks.BACKBONES)}. Received: --encoder={self.encoder_name}"
+            )
+        smallest = min(self.image_shape[0], self.target_shape[0])
+        if self.encoder_name in networks.BACKBONES and smallest < 32:
+            yield (
+                f"--image_size must be at least 32 with --encoder={self.encoder_name}. "
+                f"Received: {smallest}"
+            )
 
     def _method_problems(self, method, domains_are_known):
         """What does not go with the method."""
@@ -327,17 +467,56 @@ class Experiment:
             pixels=self.translation_pixels,
             levels=self.levels,
             invert=self.invert,
+            flip=self.flip,
         )
+
+    @property
+    def geometry(self):
+        """How images of any size become those that networks see."""
+        return data.Geometry(load_size=self.load_size, crop_size=self.crop_size, fit=self.fit)
+
+    @property
+    def storage(self):
+        """How images in files are split and kept."""
+        return data.Storage(
+            max_unreadable=self.max_unreadable,
+            cache=self.cache,
+            cache_dir=os.path.join(self.run_dir, "cache") if self.cache == "disk" else None,
+            test_share=self.test_share,
+            split_seed=self.split_seed,
+        )
+
+    def domain(self, name):
+        """The `data.Domain` of "source" or "target"."""
+        return self._domains[name]
+
+    @functools.cached_property
+    def _domains(self):
+        # Looked up once: a folder's classes are found by listing it.
+        return {
+            name: data.get_domain(getattr(self, name), self.storage)
+            for name in ("source", "target")
+        }
+
+    @property
+    def segments(self):
+        """Whether the source's labels are masks."""
+        return self.domain("source").has_masks
 
     @property
     def num_classes(self):
         """Number of classes of both domains; 0 if the source has no labels."""
-        return len(data.get_domain(self.source).class_names)
+        return len(self.domain("source").class_names)
 
     @property
     def target_has_labels(self):
         """Whether there is something to measure accuracy on."""
-        return bool(data.get_domain(self.target).class_names)
+        return bool(self.domain("target").class_names)
+
+    @property
+    def target_can_be_learned(self):
+        """Whether the target's training images have labels too: for the ceiling, or few of them."""
+        return self.target_has_labels and self.domain("target").labelled_train
 
     @property
     def preset_name(self):
@@ -389,12 +568,39 @@ class Experiment:
     def build_classifier(self, domain):
         """A plain classifier for images of a domain's shape, compiled."""
         shape = self.image_shape if domain == "source" else self.target_shape
-        model = models.Classifier(shape, self.num_classes, self.encoder_name, self.encoder_width)
-        rate = scheduled(
-            self.classifier_learning_rate, self.classifier_schedule, self.classifier_steps
-        )
-        model.compile(keras.optimizers.Adam(rate))
+        rate = self.classifier_learning_rate
+        model = models.Classifier(shape, self.num_classes, **self.reader_options(shape, rate))
+        model.compile(Adam(scheduled(rate, self.classifier_schedule, self.classifier_steps)))
         return model
+
+    def reader_options(self, image_shape, learning_rate):
+        """What an encoder and a head are made of, as `Classifier` and `I2IAdapt` take it.
+
+        Args:
+            image_shape: (H, W, C).
+            learning_rate: that of the rest of the model.
+        """
+        name, width = self.encoder_name, self.encoder_width
+        encoder = name
+        if name in networks.BACKBONES:
+            encoder = networks.backbone(
+                name,
+                (None, None, image_shape[-1]) if self.segments else image_shape,
+                output_stride=self.output_stride,
+                width=width,
+                weights=self.encoder_weights or None,
+                preprocessing=self.encoder_preprocessing or None,
+                anti_gridding=self.anti_gridding,
+                freeze_batch_norm=self.freeze_batch_norm,
+            )
+        rate = self.encoder_learning_rate
+        return {
+            "encoder": encoder,
+            "encoder_width": width,
+            "segmentation": self.segments,
+            "pooling": self.pooling,
+            "encoder_rate": rate / learning_rate if rate else 1.0,
+        }
 
 
 def _check(experiment, field):

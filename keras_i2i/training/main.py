@@ -6,7 +6,7 @@ import tensorflow as tf
 from absl import app, logging
 from absl import flags as absl_flags
 
-from keras_i2i import data, evaluation
+from keras_i2i import evaluation
 from keras_i2i.errors import InputError
 from keras_i2i.training import flags
 from keras_i2i.training.run_directory import RunDirectory
@@ -61,8 +61,10 @@ def evaluate_main():
         written = evaluation.read_images(
             images.value,
             model,
-            data.get_domain(experiment.source).class_names,
+            experiment.domain("source").class_names,
             out.value or run.path / "images",
+            palette=experiment.domain("source").palette,
+            geometry=experiment.geometry,
         )
         print(f"Predictions: {written}")
 

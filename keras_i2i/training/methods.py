@@ -12,6 +12,7 @@ import keras
 from keras_i2i import models, networks
 from keras_i2i.errors import InputError
 from keras_i2i.networks.lstnet import lstnet_columns
+from keras_i2i.training.optimizers import Adam
 from keras_i2i.training.schedules import ConstantThenLinear
 
 # How a run ends up with a classifier of the target.
@@ -77,7 +78,7 @@ def optimizers(experiment, updates):
         )
     )
     return (
-        keras.optimizers.Adam(ours, beta_1=experiment.beta_1, **ema),
+        Adam(ours, beta_1=experiment.beta_1, **ema),
         keras.optimizers.Adam(theirs, beta_1=experiment.beta_1),
     )
 
@@ -96,11 +97,11 @@ def _i2i_adapt(experiment, seed, source_only):
         image_shape=experiment.image_shape,
         num_classes=experiment.num_classes,
         loss_weights=experiment.weights,
-        encoder=experiment.encoder_name,
-        encoder_width=experiment.encoder_width,
         decoder_width=experiment.decoder_width,
         discriminator_width=experiment.discriminator_width,
+        feature_discriminator=experiment.feature_discriminator,
         seed=seed,
+        **experiment.reader_options(experiment.image_shape, experiment.learning_rate),
         **({"encoder_sharing": sharing} if sharing else {}),
     )
     if experiment.warm_start or model.freeze_source:
@@ -126,8 +127,28 @@ def _i2i_adapt_problems(experiment):
         experiment.weights.get(term) for term in decode
     ):
         yield (
-            "--encoder of --method=i2i_adapt must be lenet or densenet where it translates. "
-            f"Received: {experiment.encoder!r}"
+            "--encoder of --method=i2i_adapt must be lenet, densenet or a backbone where it "
+            f"translates. Received: {experiment.encoder!r}"
+        )
+    if experiment.segments and experiment.weights.get("information"):
+        yield (
+            "--loss_weights: information asks for classes that are used alike, which those of "
+            "pixels are not; leave it out for segmentation."
+        )
+    if (
+        experiment.segments
+        and experiment.weights.get("feature")
+        and experiment.feature_discriminator == "dense"
+    ):
+        yield (
+            "--feature_discriminator must be convolutional for segmentation, unless --loss_weights "
+            "has feature=0. Received: dense"
+        )
+    stride = experiment.output_stride
+    if experiment.encoder_name in networks.BACKBONES and experiment.image_size % stride:
+        yield (
+            f"--image_size must be a multiple of --output_stride={stride}. "
+            f"Received: {experiment.image_size}"
         )
 
 
@@ -135,13 +156,28 @@ def _cyclegan(experiment, seed, source_only):
     return models.CycleGAN(
         image_shape=experiment.image_shape,
         loss_weights=experiment.weights,
+        generator=experiment.generator,
+        generator_stages=experiment.generator_stages,
         generator_width=experiment.generator_width,
+        patch=experiment.patch,
         discriminator_width=experiment.discriminator_width,
         dropout=experiment.dropout,
         dropout_at_inference=experiment.dropout_at_inference,
         pool_size=experiment.pool_size,
         seed=seed,
     )
+
+
+def _cyclegan_problems(experiment):
+    stride = 2**experiment.generator_stages
+    # A multiple of 8 is asked for anyway.
+    if experiment.generator == "unet" and stride > 8 and experiment.image_size % stride:
+        yield (
+            f"--image_size must be a multiple of {stride} with "
+            f"--generator_stages={experiment.generator_stages}. Received: {experiment.image_size}"
+        )
+    if experiment.patch == 70 and experiment.image_size < 24:
+        yield f"--image_size must be at least 24 with --patch=70. Received: {experiment.image_size}"
 
 
 def _lstnet(experiment, seed, source_only):
@@ -243,6 +279,7 @@ METHODS = {
         encoder="generate_to_adapt",
         adaptations=("sum", "on_translated_source", "reads_translated_target"),
         size_multiple=8,
+        problems=_cyclegan_problems,
     ),
     "dtn": Method(
         help="Domain Transfer Network (Taigman et al.)",

@@ -3,14 +3,18 @@
 import numpy as np
 
 from keras_i2i import data
+from keras_i2i.evaluation import metrics
 from keras_i2i.training.run_directory import MAIN_STEPS
+
+_NEIGHBOURS = 10_000
+_WATCHED_MASKS = 20  # whole images, of which each may take a second
 
 
 class RunData:
     """The images of an experiment. The target's training labels stay behind in `data`."""
 
     def __init__(self, experiment):
-        place = {"data_dir": experiment.data_dir or None}
+        place = {"data_dir": experiment.data_dir or None, "storage": experiment.storage}
         source, target = (
             {"validation_size": None if size < 0 else size, **place}
             for size in (experiment.source_validation_size, experiment.target_validation_size)
@@ -24,32 +28,55 @@ class RunData:
         self.source_test = data.load(experiment.source, "test", **place)
         if not experiment.num_classes:
             # A batch has labels. Methods for sources without any do not look at them.
-            unknown = np.zeros(len(self.source), np.int64)
-            self.source = data.Examples(self.source.images, unknown)
+            self.source = self.source.with_zero_labels()
         self._target = {"size": experiment.target_size or None, **target}
         self.target = data.load_unlabelled(experiment.target, "train", **self._target)
         self.target_test = data.load(experiment.target, "test", **place)
         self._experiment = experiment
 
     def watched(self, step, model, count):
-        """What the learning curves measure: name → (domain, images, labels)."""
+        """What the learning curves measure: name → a function of the model."""
         watched = {
-            "source_validation_accuracy": ("source", self.source_validation),
-            "target_test_accuracy": ("target", self.target_test),
+            "source_validation": ("source", self.source_validation),
+            "target_test": ("target", self.target_test),
         }
         if not model.can_classify:
             return {}
         if step == "on_translated_source":
-            del watched["source_validation_accuracy"]  # it is not meant to read these
-        first = {
-            name: (domain, examples.take(min(count, len(examples))))
+            del watched["source_validation"]  # it is not meant to read these
+        known = {
+            name: (domain, examples[:count])
             for name, (domain, examples) in watched.items()
-            if examples is not None and examples.labels is not None
+            if examples is not None and (examples.has_masks or examples.labels is not None)
         }
-        return {
-            name: (domain, _prepared(examples, model.image_shape_of(domain)), examples.labels)
-            for name, (domain, examples) in first.items()
-        }
+        measures = {}
+        for name, (domain, examples) in known.items():
+            if model.has_masks:
+                measures[f"{name}_miou"] = self._miou(domain, examples[:_WATCHED_MASKS], model)
+            else:
+                measures[f"{name}_accuracy"] = self._accuracy(domain, examples, model)
+        return measures
+
+    def _accuracy(self, domain, examples, model):
+        examples = self._in_memory(examples, model.image_shape_of(domain))
+        images = _prepared(examples, model.image_shape_of(domain))
+        return lambda model: np.mean(model.classify(images, domain).argmax(-1) == examples.labels)
+
+    def _miou(self, domain, examples, model):
+        shape, geometry = model.image_shape_of(domain), self._experiment.geometry
+        pairs = [
+            (np.asarray(geometry.whole(image, shape)), mask)
+            for _, image, mask in examples.readable()
+        ]
+
+        def measure(model):
+            confusion = 0
+            for image, mask in pairs:
+                read = model.segment(image, domain, mask.shape).argmax(-1)
+                confusion = confusion + metrics.pixel_confusion(mask, read, model.num_classes)
+            return metrics.mean_iou(confusion)
+
+        return measure
 
     def test_images(self, count):
         """A few test images of each domain to look at, (count, H, W, C) in [-1, 1]."""
@@ -59,12 +86,51 @@ class RunData:
         """A few training images of each domain, the target's without labels, likewise."""
         return self._first(count, self.source, self.target)
 
+    def shaped_first(self):
+        """`write_translated_copy`'s arguments for source images that are of many sizes, or cut."""
+        experiment = self._experiment
+        if self._is_ready(self.source):
+            return {}
+        return {"image_shape": experiment.image_shape, "geometry": experiment.geometry}
+
+    def tests(self):
+        """Both domains' test examples as an evaluation reads them."""
+        if self._experiment.segments:
+            return self.source_test, self.target_test
+        shapes = self._experiment.image_shape, self._experiment.target_shape
+        return (
+            self._in_memory(self.source_test, shapes[0]),
+            self._in_memory(self.target_test, shapes[1]),
+        )
+
+    def neighbours(self):
+        """Training images among which translations look for the nearest: `evaluate`'s arguments."""
+        shapes = self._experiment.image_shape, self._experiment.target_shape
+        chosen = {}
+        for domain, examples, shape in zip(
+            ("source", "target"), (self.source, self.target), shapes, strict=True
+        ):
+            if not isinstance(examples, data.Examples):
+                examples = examples[:_NEIGHBOURS]
+            chosen[f"{domain}_train"] = self._in_memory(examples.without_labels(), shape)
+        return chosen
+
     def _first(self, count, source, target):
         shapes = self._experiment.image_shape, self._experiment.target_shape
         return [
-            _prepared(examples.take(min(count, len(examples))), shape)
+            _prepared(self._in_memory(examples[:count].without_labels(), shape), shape)
             for examples, shape in zip((source, target), shapes, strict=True)
         ]
+
+    def _in_memory(self, examples, shape):
+        """The same with all images in one shape; what is in memory and not cut stays as it is."""
+        if self._is_ready(examples):
+            return examples
+        return data.in_memory(examples, shape, self._experiment.geometry)
+
+    def _is_ready(self, examples):
+        plain = self._experiment.geometry == data.Geometry()
+        return plain and isinstance(examples, data.Examples)
 
     def labelled_target(self):
         """All labelled target images: for the ceiling, which is for reporting, and nothing else."""
@@ -85,6 +151,7 @@ class RunData:
             "batch_size": experiment.batch_size,
             "seed": seed,
             "augmentation": experiment.augmentation,
+            "geometry": experiment.geometry,
             "first_step": first_step,
         }
         if step in MAIN_STEPS:
@@ -100,6 +167,7 @@ class RunData:
         examples = self.labelled_target() if step == "target_only" else self.source
         if translated_copy:
             examples = data.read_translated_copy(translated_copy)
+            options["geometry"] = None  # they are as the translator made them
         if step == "target_only" or translated_copy:
             shape = target_shape
         return data.labelled_batches(examples, image_shape=shape, **options)

@@ -10,7 +10,8 @@ import tensorflow as tf
 from keras_i2i import data, networks
 from keras_i2i.errors import InputError
 from keras_i2i.evaluation import evaluate as evaluation
-from keras_i2i.evaluation import report
+from keras_i2i.evaluation import page, report
+from keras_i2i.evaluation.segmentation import evaluate_segmentation
 from keras_i2i.files import replacing, write_json
 from keras_i2i.models import ReadsThroughTranslation, WeightedSum, choose_weight
 from keras_i2i.training import callbacks, flags
@@ -104,7 +105,7 @@ def steps_of(experiment):
     steps = []
     if experiment.num_classes:
         steps.append("source_only")
-        if experiment.ceiling and experiment.target_has_labels:
+        if experiment.ceiling and experiment.target_can_be_learned:
             steps.append("target_only")
     steps.append("adapted" if way == "joint" else "translator")
     if way in ("on_translated_source", "sum"):
@@ -131,24 +132,30 @@ def evaluate(run, domains=None, log=print):
     domains = domains or RunData(experiment)
     steps = [step for step in steps_of(experiment) if step not in ("translated_copy", "sum")]
     (main,) = set(steps) & set(MAIN_STEPS) or {steps[-1]}
+    tests = domains.tests()
     results, seconds = [], []
     for seed in experiment.seeds:
         log(f"Evaluating seed {seed} ...")
         models = load_models(run, seed)  # first: it says so if a step is not finished
         histories = {step: json.loads(run.history(step, seed).read_text()) for step in steps}
-        result = evaluation.evaluate(
-            models,
-            domains.source_test,
-            domains.target_test,
-            source_train=domains.source,
-            target_train=domains.target,
-            class_names=data.get_domain(experiment.source).class_names,
-            out_dir=run.path,
-            seed=seed,
-            history=histories[main],
-            domain_names=(experiment.source, experiment.target),
-            seed_in_names=len(experiment.seeds) > 1,
-        )
+        common = {
+            "class_names": experiment.domain("source").class_names,
+            "out_dir": run.path,
+            "seed": seed,
+            "history": histories[main],
+            # A folder's path says more than that it is a folder.
+            "domain_names": tuple(
+                name.partition(":")[2] or name for name in (experiment.source, experiment.target)
+            ),
+            "seed_in_names": len(experiment.seeds) > 1,
+        }
+        if experiment.segments:
+            palette = experiment.domain("source").palette
+            result = evaluate_segmentation(
+                models, *tests, geometry=experiment.geometry, palette=palette, **common
+            )
+        else:
+            result = evaluation.evaluate(models, *tests, **domains.neighbours(), **common)
         results.append({**result, "history": histories})
         seconds.append(sum(history[-1]["seconds"] for history in histories.values()))
     metrics = evaluation.combine(
@@ -313,22 +320,23 @@ def _train_step(run, step, seed, domains, log):
     if model.can_translate:
         diversity = [callbacks.Diversity(*domains.training_images(_DIVERSITY_IMAGES), log)]
         grids = [callbacks.ImageGrid(folder / "images", *domains.test_images(_GRID_IMAGES))]
-    model.fit(
-        domains.batches(step, seed, done * per_epoch, copy),
-        steps_per_epoch=per_epoch,
-        initial_epoch=done,
-        epochs=math.ceil(steps / per_epoch),
-        shuffle=False,  # the data are
-        verbose=0,
-        callbacks=[
-            *diversity,  # before the history, which writes its number down
-            history,
-            *grids,
-            keras.callbacks.TensorBoard(folder, write_graph=False),
-            callbacks.Progress(f"{step}, seed {seed}", steps, per_epoch),
-            checkpoint,
-        ],
-    )
+    with data.input_errors():
+        model.fit(
+            domains.batches(step, seed, done * per_epoch, copy),
+            steps_per_epoch=per_epoch,
+            initial_epoch=done,
+            epochs=math.ceil(steps / per_epoch),
+            shuffle=False,  # the data are
+            verbose=0,
+            callbacks=[
+                *diversity,  # before the history, which writes its number down
+                history,
+                *grids,
+                keras.callbacks.TensorBoard(folder, write_graph=False),
+                callbacks.Progress(f"{step}, seed {seed}", steps, per_epoch),
+                checkpoint,
+            ],
+        )
     with replacing(run.model(step, seed)) as temporary:
         model.save(temporary)
 
@@ -355,7 +363,8 @@ def _write_translated_copy(run, seed, domains):
         run.translated_copy(seed),
         domains.source,
         translate,
-        data.get_domain(experiment.source).class_names,
+        experiment.domain("source").class_names,
+        **domains.shaped_first(),
         progress=callbacks.progress_line(f"translated_copy, seed {seed}"),
     )
 
@@ -386,14 +395,13 @@ def _announce(run, metrics, log):
         "adapted": "adapted",
         "target_only": "ceiling, trained on target labels",
     }
-    values = {
-        meaning: metrics[step]["target_test_accuracy"]
-        for step, meaning in rows.items()
-        if step in metrics
-    }
+    measure, title = "target_test_accuracy", "Accuracy"
+    if page.segments(metrics):
+        measure, title = "target_test_miou", "Mean intersection over union"
+    values = {meaning: metrics[step][measure] for step, meaning in rows.items() if step in metrics}
     if values:
         log(
-            f"\nAccuracy on {metrics['target']} test images, mean of {len(run.experiment.seeds)} "
+            f"\n{title} on {metrics['target']} test images, mean of {len(run.experiment.seeds)} "
             "seed(s):"
         )
     for direction, read in metrics.get("translations_read_correctly", {}).items():
