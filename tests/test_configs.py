@@ -1,8 +1,12 @@
-"""Every config: read as `train.py` reads it, and its model through a step and a file."""
+"""Every config: read as `train.py` reads it, and its model through a step and a file.
+
+Flags and commands in documents too.
+"""
 
 import dataclasses
 import pathlib
 import re
+import shlex
 
 import keras
 import numpy as np
@@ -10,17 +14,40 @@ import pytest
 from absl import flags as absl_flags
 from PIL import Image
 
+from keras_i2i import networks
 from keras_i2i.training.experiment import Experiment
 from keras_i2i.training.flags import define_experiment_flags
 from keras_i2i.training.train import steps_of
 
-FOLDER = pathlib.Path(__file__).parents[1] / "configs"
+ROOT = pathlib.Path(__file__).parents[1]
+FOLDER = ROOT / "configs"
 CONFIGS = sorted(FOLDER.glob("*.cfg"))
+DOCUMENT = ROOT / "docs" / "your_own_images.md"
+# Those of the two commands that are no fields of an experiment.
+OTHER_FLAGS = {"flagfile", "only", "run", "images", "out", "seed"}
 
 
 @pytest.fixture
-def read(tmp_path, monkeypatch):
-    """`read(path)`: the experiment of a config, through absl's own reading of flagfiles.
+def read_flags():
+    """`read_flags(*arguments)`: the experiment of a command line, through absl's own reading."""
+    flags = absl_flags.FLAGS
+    before = set(flags)
+    read_experiment = define_experiment_flags()
+
+    def read_flags(*arguments):
+        flags.unparse_flags()
+        flags(["train.py", *arguments])
+        return read_experiment()
+
+    yield read_flags
+    for name in set(flags) - before:
+        delattr(flags, name)
+    flags.unparse_flags()
+
+
+@pytest.fixture
+def read(read_flags, tmp_path, monkeypatch):
+    """`read(path)`: the experiment of a config.
 
     In a folder that has what `image_folder:PATH` domains name, without labels.
     """
@@ -28,22 +55,13 @@ def read(tmp_path, monkeypatch):
     for path in CONFIGS:
         for name in re.findall(r"^--\w+=image_folder:(.+)$", path.read_text("utf-8"), re.M):
             for split in ("train", "test"):
-                folder = tmp_path / name / split
-                folder.mkdir(parents=True, exist_ok=True)
-                Image.fromarray(np.zeros((8, 8, 3), "uint8")).save(folder / "1.png")
-    flags = absl_flags.FLAGS
-    before = set(flags)
-    read_experiment = define_experiment_flags()
+                write_image(tmp_path / name / split / "1.png")
+    return lambda path: read_flags(f"--flagfile={path}")
 
-    def read(path):
-        flags.unparse_flags()
-        flags(["train.py", f"--flagfile={path}"])
-        return read_experiment()
 
-    yield read
-    for name in set(flags) - before:
-        delattr(flags, name)
-    flags.unparse_flags()
+def write_image(path, mode="RGB"):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new(mode, (8, 8)).save(path)
 
 
 def test_there_are_configs_and_a_quickstart():
@@ -81,6 +99,61 @@ def test_the_quickstart_needs_no_download(read):
     assert (experiment.source, experiment.target) == ("printed_digits", "handwritten_digits")
 
 
+def test_the_quickstart_of_segmentation_needs_none_either(read):
+    experiment = read(FOLDER / "quickstart_segmentation.cfg")
+    assert (experiment.source, experiment.target) == ("rendered_streets", "night_streets")
+    assert experiment.segments
+
+
+@pytest.mark.parametrize(
+    ("pattern", "classes", "segments"), [("office31_*", 31, False), ("gta5_*", 19, True)]
+)
+def test_configs_of_data_that_are_not_there_are_read_all_the_same(pattern, classes, segments, read):
+    experiments = [read(path) for path in FOLDER.glob(f"{pattern}.cfg")]
+    assert len({(e.source, e.target, e.encoder) for e in experiments}) == len(experiments) >= 2
+    for experiment in experiments:
+        assert (experiment.num_classes, experiment.segments) == (classes, segments)
+        assert experiment.encoder in networks.BACKBONES
+
+
+@pytest.mark.parametrize("path", [*CONFIGS, DOCUMENT], ids=lambda path: path.stem)
+def test_flags_that_are_named_exist(path):
+    known = OTHER_FLAGS.copy()
+    for field in dataclasses.fields(Experiment):
+        known |= {field.name, f"no{field.name}"} if field.type is bool else {field.name}
+    named = set(re.findall(r"--(\w+)", path.read_text(encoding="utf-8")))
+    assert named and named <= known
+
+
+def commands(path):
+    """The commands `python train.py ...` of a document, each as its arguments."""
+    text = path.read_text(encoding="utf-8").replace("\\\n", " ")
+    return [shlex.split(line) for line in re.findall(r"^python train\.py (.+)$", text, re.M)]
+
+
+@pytest.mark.parametrize("arguments", commands(DOCUMENT), ids=lambda arguments: arguments[0])
+def test_a_command_of_the_document_is_an_experiment_on_folders_as_it_shows_them(
+    arguments, read_flags, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    names = dict(re.fullmatch(r"--(\w+)=(\w+_folder:.+)", a).groups() for a in arguments[:2])
+    for role, name in names.items():
+        kind, folder = name.split(":")
+        inside = {"source": ("cup", "lamp"), "target": (".",)}[role]
+        if kind == "segmentation_folder":
+            inside = ("images", "masks")
+            (tmp_path / folder).mkdir()
+            (tmp_path / folder / "classes.txt").write_text("road\nsky\n")
+        for part in inside:
+            for number in range(2):
+                mode = "L" if part == "masks" else "RGB"
+                write_image(tmp_path / folder / part / f"{number}.png", mode)
+    experiment = read_flags(*arguments)
+    assert experiment.num_classes == 2
+    small = shrunken(experiment)
+    small.build_model(0, small.build_classifier("source"))
+
+
 # Configs that differ in data or duration alone have the same model; it is tried once.
 NOT_OF_THE_MODEL = (
     "source", "target", "run_dir", "data_dir", "seeds", "steps", "steps_per_epoch",
@@ -88,11 +161,22 @@ NOT_OF_THE_MODEL = (
     "target_validation_size", "batch_size", "rotation", "scale", "translation",
     "translation_pixels", "encoder_width", "decoder_width", "generator_width",
     "discriminator_width", "ceiling", "keep_checkpoints", "translated_copy", "learning_rate",
-    "classifier_learning_rate",
+    "classifier_learning_rate", "load_size", "crop_size", "fit", "flip", "levels", "invert",
+    "test_share", "split_seed", "max_unreadable", "cache", "encoder_weights",
+    "encoder_preprocessing",
 )  # fmt: skip
 
 
-def test_the_model_of_every_config_learns_a_step_and_survives_its_file(read, tmp_path):
+@pytest.fixture
+def shallow(monkeypatch):
+    """Backbones with a block at each of their four sizes: how deep they are is tested elsewhere."""
+    for name, architecture in networks.BACKBONES.items():
+        depths = {"stackwise_blocks", "stackwise_num_repeats"} & set(architecture.arguments)
+        arguments = architecture.arguments | {depth: [1] * 4 for depth in depths}
+        monkeypatch.setitem(networks.BACKBONES, name, architecture._replace(arguments=arguments))
+
+
+def test_the_model_of_every_config_learns_a_step_and_survives_its_file(read, shallow, tmp_path):
     tried = {}
     for path in CONFIGS:
         experiment = read(path)
@@ -105,14 +189,25 @@ def test_the_model_of_every_config_learns_a_step_and_survives_its_file(read, tmp
     assert len(tried) >= 3
 
 
-def learn_and_reload(experiment, folder):
-    small = dataclasses.replace(
+def shrunken(experiment):
+    """The same model with few filters, untrained, and of images as small as its backbone allows."""
+    if experiment.encoder in networks.BACKBONES:
+        experiment = dataclasses.replace(experiment, image_size=32)
+    return dataclasses.replace(
         experiment,
         encoder_width=0.1,
+        encoder_weights="",
+        encoder_preprocessing="",
         decoder_width=0.02,
         generator_width=0.02,
         discriminator_width=0.02,
+        load_size=0,
+        crop_size=0,
     )
+
+
+def learn_and_reload(experiment, folder):
+    small = shrunken(experiment)
     folder.mkdir()
     if small.encoder_file:
         images = keras.Input(small.image_shape)
@@ -127,7 +222,8 @@ def learn_and_reload(experiment, folder):
         domain: rng.uniform(-1, 1, (2, *model.image_shape_of(domain))).astype("float32")
         for domain in ("source", "target")
     }
-    labels = rng.integers(0, max(small.num_classes, 1), 2)
+    size = (2, *small.image_shape[:2]) if small.segments else 2
+    labels = rng.integers(0, max(small.num_classes, 1), size)
     learn(model, batch, labels)
 
     again = reloaded(model, folder / "model.keras")

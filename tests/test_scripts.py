@@ -51,7 +51,7 @@ def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("scripts")
     quickstart = f"--flagfile={ROOT / 'configs' / 'quickstart.cfg'}"
     good = start("train.py", quickstart, f"--run_dir={folder / 'run'}", *SMALL)
-    bad = start("train.py", "--source=mnits", "--batch_size=1", "--seeds=1,1")
+    bad = start("train.py", "--source=mnits", "--batch_size=0", "--seeds=1,1")
     asked = start("train.py", "--help")
     finished = {"good": finish(good), "bad": finish(bad), "asked": finish(asked)}
     return {"dir": folder / "run", **finished}
@@ -103,7 +103,7 @@ def test_mistakes_end_in_a_list_of_them(run):
         "--source: Got domain 'mnits'",
         "Did you mean mnist?",
         "--target: ",
-        "--batch_size must be at least 2. Received: 1",
+        "--batch_size must be at least 1. Received: 0",
         "--seeds must be different numbers ≥ 0. Received: [1, 1]",
         "--run_dir is missing",
     ):

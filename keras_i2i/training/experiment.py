@@ -309,12 +309,12 @@ class Experiment:
         problems = []
         for name in ("source", "target"):
             try:
-                data.get_domain(getattr(self, name), self.storage)
+                data.get_domain(getattr(self, name), self._usable_storage)
             except InputError as error:
                 problems.append(f"--{name}: {error}")
         if not problems and self.method in METHODS and self.target_has_labels:
             try:
-                data.check_same_classes(self.source, self.target, self.storage)
+                data.check_same_classes(self.source, self.target, self._usable_storage)
             except InputError as error:
                 problems.append(str(error))
         if not problems and self.segments:
@@ -491,10 +491,19 @@ class Experiment:
         return self._domains[name]
 
     @functools.cached_property
+    def _usable_storage(self):
+        # While an experiment is checked, what is wrong with its flags is listed by their names,
+        # once, and domains are looked up without them.
+        try:
+            return self.storage
+        except InputError:
+            return data.Storage()
+
+    @functools.cached_property
     def _domains(self):
         # Looked up once: a folder's classes are found by listing it.
         return {
-            name: data.get_domain(getattr(self, name), self.storage)
+            name: data.get_domain(getattr(self, name), self._usable_storage)
             for name in ("source", "target")
         }
 

@@ -1,12 +1,15 @@
 """The images of a run, as its steps train on them and as its curves and grids look at them."""
 
+import math
+
 import numpy as np
 
 from keras_i2i import data
 from keras_i2i.evaluation import metrics
 from keras_i2i.training.run_directory import MAIN_STEPS
 
-_NEIGHBOURS = 10_000
+_PART = 256
+_NEIGHBOUR_BYTES = 2**28  # of images among which an evaluation looks for the nearest
 _WATCHED_MASKS = 20  # whole images, of which each may take a second
 
 
@@ -58,9 +61,19 @@ class RunData:
         return measures
 
     def _accuracy(self, domain, examples, model):
-        examples = self._in_memory(examples, model.image_shape_of(domain))
-        images = _prepared(examples, model.image_shape_of(domain))
-        return lambda model: np.mean(model.classify(images, domain).argmax(-1) == examples.labels)
+        shape = model.image_shape_of(domain)
+        examples = self._in_memory(examples, shape)
+
+        def measure(model):
+            # A part at a time: as floating-point numbers, large images take four times the memory.
+            right = 0
+            for start in range(0, len(examples), _PART):
+                part = examples[start : start + _PART]
+                read = model.classify(_prepared(part, shape), domain).argmax(-1)
+                right += np.sum(read == part.labels)
+            return right / len(examples)
+
+        return measure
 
     def _miou(self, domain, examples, model):
         shape, geometry = model.image_shape_of(domain), self._experiment.geometry
@@ -111,7 +124,7 @@ class RunData:
             ("source", "target"), (self.source, self.target), shapes, strict=True
         ):
             if not isinstance(examples, data.Examples):
-                examples = examples[:_NEIGHBOURS]
+                examples = examples[: _NEIGHBOUR_BYTES // math.prod(shape)]
             chosen[f"{domain}_train"] = self._in_memory(examples.without_labels(), shape)
         return chosen
 

@@ -399,7 +399,7 @@ def _announce(run, metrics, log):
     if page.segments(metrics):
         measure, title = "target_test_miou", "Mean intersection over union"
     values = {meaning: metrics[step][measure] for step, meaning in rows.items() if step in metrics}
-    if values:
+    if any(None not in numbers for numbers in values.values()):
         log(
             f"\n{title} on {metrics['target']} test images, mean of {len(run.experiment.seeds)} "
             "seed(s):"

@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 from keras_i2i.models import Classifier, CycleGAN
+from keras_i2i.training.optimizers import Adam
 
+from . import segmenting
 from .conftest import SHAPE
 
 KWARGS = {"image_shape": SHAPE, "num_classes": 2, "encoder_width": 0.1}
@@ -78,6 +80,70 @@ def test_training_continues_after_a_file_as_if_nothing_had_happened(classifier, 
     for model in (classifier, loaded):
         model.fit(*separable(16, 3), batch_size=8, shuffle=False, verbose=0)
     assert snapshot(loaded).equal(snapshot(classifier))
+
+
+# Segmentation
+
+
+def two_sides(size, seed):
+    """Images with a bright rectangle, and masks of it; a border does not count."""
+    rng = np.random.default_rng(seed)
+    images = rng.uniform(-0.2, 0.2, (size, *segmenting.SHAPE)).astype("float32")
+    masks = np.zeros(images.shape[:3], "uint8")
+    for mask in masks:
+        top, left = 8 * rng.integers(0, 2), 8 * rng.integers(0, 4)
+        mask[top : top + 8, left:] = 1
+    images[masks == 1] += 0.8
+    masks[:, 0] = 255
+    return images, masks
+
+
+@pytest.fixture
+def segmenter():
+    keras.utils.set_random_seed(2)
+    model = Classifier(
+        segmenting.SHAPE, 2, segmenting.encoder(), segmentation=True, encoder_rate=0.5
+    )
+    model.compile(Adam(0.1), run_eagerly=True)
+    return model
+
+
+def test_pixels_of_two_brightnesses_are_told_apart_after_a_few_steps(segmenter):
+    images, masks = two_sides(16, 1)
+
+    def scores():
+        return segmenter.evaluate(images, masks, verbose=0, return_dict=True)
+
+    before = scores()
+    history = segmenter.fit(
+        *two_sides(16, 0), batch_size=8, epochs=5, shuffle=False, verbose=0
+    ).history
+    after = scores()
+    assert before["mean_iou"] < 0.6 and after["mean_iou"] > 0.75
+    assert after.keys() == {"loss", "mean_iou", "iou_0", "iou_1"}
+    assert history.keys() == {"loss", "task"}
+    assert history["loss"][-1] < 0.5 * history["loss"][0]
+
+
+def test_a_segmentation_continues_after_a_file_as_if_nothing_had_happened(
+    segmenter, tmp_path, snapshot
+):
+    segmenter.fit(*two_sides(8, 0), batch_size=4, shuffle=False, verbose=0)
+    segmenter.save(tmp_path / "classifier.keras")
+    loaded = keras.models.load_model(tmp_path / "classifier.keras")
+    assert (loaded.has_masks, loaded.encoder_rate) == (True, 0.5)
+    for model in (segmenter, loaded):
+        model.fit(*two_sides(8, 3), batch_size=4, shuffle=False, verbose=0)
+    assert snapshot(loaded).equal(snapshot(segmenter))
+    image = two_sides(1, 4)[0][0, :, :20]
+    np.testing.assert_array_equal(loaded.segment(image), segmenter.segment(image))
+
+
+def test_a_segmentation_neither_pools_nor_needs_to_know_sizes(segmenter):
+    config = segmenter.get_config()
+    assert config["segmentation"] is True
+    assert segmenter.encoder.input_shape == (None, None, None, 1)
+    assert segmenter.head.output_shape == (None, None, None, 2)
 
 
 # On translations, on the fly

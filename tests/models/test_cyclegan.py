@@ -618,6 +618,59 @@ def test_a_loaded_model_is_the_model(build, through_a_file, snapshot, kwargs):
     assert snapshot(loaded, "variables").equal(snapshot(model, "variables"))
 
 
+@pytest.mark.parametrize(
+    "kwargs",
+    [{"generator": "resnet"}, {"generator_stages": 4, "patch": 70}],
+    ids=["residual", "deeper, larger patches"],
+)
+def test_networks_for_larger_images_train_and_survive_a_file(
+    build, through_a_file, snapshot, kwargs
+):
+    model = build(adam(), image_shape=(32, 32, 2), loss_weights={"translation": 1}, **kwargs)
+    rng = np.random.default_rng(0)
+    x, y = rng.uniform(-1, 1, (2, 2, 32, 32, 2)).astype("float32")
+    players = [model.to_target, model.to_source, *model.discriminators.values()]
+    before = [snapshot(network, "trainable_variables") for network in players]
+    logs = train(model, {"source": x, "target": y})
+    assert all(np.isfinite(value) for value in logs.values())
+    assert all(weights.all_changed for weights in before)
+
+    loaded = through_a_file(model)
+    assert loaded.get_config() == model.get_config()
+    assert snapshot(loaded).equal(snapshot(model))
+    made = model.translate(x, "source_to_target")
+    assert made.shape == x.shape and np.abs(made).max() <= 1
+    np.testing.assert_array_equal(loaded.translate(x, "source_to_target"), made)
+
+
+def test_the_networks_are_those_asked_for():
+    def blocks(**kwargs):
+        model = CycleGAN(**{**TINY, "image_shape": (32, 32, 1), **kwargs})
+        generators = {
+            frozenset(layer.name for layer in g.layers) for g in (model.to_target, model.to_source)
+        }
+        (names,) = generators
+        scores = {d.output_shape for d in model.discriminators.values()}
+        return names, scores
+
+    names, scores = blocks()
+    assert "down_3_1_conv" in names and "down_4_1_conv" not in names
+    assert scores == {(None, 3, 3, 1)}
+    assert "down_5_1_conv" in blocks(generator_stages=5)[0]
+    assert "block_6_2_conv" in blocks(generator="resnet")[0]
+    assert blocks(patch=70)[1] == {(None, 2, 2, 1)}
+
+
+def test_a_file_from_before_there_was_a_choice_has_the_default_networks(build):
+    model = build()
+    config = model.get_config()
+    old = {k: v for k, v in config.items() if k not in ("generator", "generator_stages", "patch")}
+    again = CycleGAN.from_config(old)
+    assert again.get_config() == config
+    for name in ("to_target", "to_source"):
+        assert getattr(again, name).get_config() == getattr(model, name).get_config()
+
+
 def test_an_uncompiled_model_survives_a_file(through_a_file, images):
     model = CycleGAN(**TINY)
     loaded = through_a_file(model)
@@ -683,6 +736,11 @@ def test_mixed_precision_is_close_to_full_precision(build, images):
         ({"discriminator_width": -1}, "width=-1"),
         ({"dropout": 1}, r"\[0, 1\).*1"),
         ({"pool_size": -1}, "pool_size.*-1"),
+        ({"generator": "vit"}, "unet, resnet.*'vit'"),
+        ({"generator": "resnet", "dropout": 0.5}, "no dropout.*dropout=0.5"),
+        ({"generator": "resnet", "image_shape": (18, 16, 1)}, r"multiples of 4.*\(18, 16, 1\)"),
+        ({"generator_stages": 4}, r"multiples of 16.*\(24, 16, 2\)"),
+        ({"patch": 70}, r"24x24.*\(24, 16, 2\)"),
     ],
 )
 def test_a_wrong_argument_is_named(kwargs, message):

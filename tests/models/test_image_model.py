@@ -4,9 +4,12 @@ import keras
 import numpy as np
 import pytest
 
+from keras_i2i import networks
 from keras_i2i.errors import InputError
+from keras_i2i.models import Classifier
 
-from .conftest import make_batch
+from . import segmenting
+from .conftest import CLASSES, make_batch
 
 
 @pytest.fixture(scope="module")
@@ -137,3 +140,154 @@ def test_an_uncompiled_model_can_be_used(build, images):
     np.testing.assert_allclose(
         keras.ops.convert_to_numpy(fresh(images)), model.classify(images), atol=1e-6
     )
+
+
+# Segmentation
+
+
+@pytest.fixture(scope="module")
+def segmenter(build, train):
+    """A model that segments, trained a little, of images 32x64."""
+    model = build(
+        **segmenting.options(
+            image_shape=(32, 64, 1),
+            loss_weights={"task": 1, "feature": 1},
+            feature_discriminator="convolutional",
+            encoder_sharing="none",
+        )
+    )
+    rng = np.random.default_rng(0)
+    x, y = rng.uniform(-1, 1, (2, 4, *model.image_shape)).astype("float32")
+    train(model, [({"source": x, "target": y}, rng.integers(0, CLASSES, x.shape[:3]))])
+    model.target_encoder.set_weights([1.5 * w for w in model.source_encoder.get_weights()])
+    return model
+
+
+def scene(height, width):
+    """One image with few details, as those of photographs are."""
+    rows, columns = np.ogrid[:height, :width]
+    return (0.9 * np.sin(rows / 5 + 0.1) * np.cos(columns / 7))[..., None].astype("float32")
+
+
+def unfilled(model, image, domain="target"):
+    """The networks on the image as it is, which for sides that are multiples of 8 they can be."""
+    return np.asarray(model.head(model.encoder_of(domain)(image[None])))[0]
+
+
+@pytest.mark.parametrize("domain", ["source", "target"])
+def test_segmenting_an_image_that_needs_no_filling_is_classifying_its_pixels(segmenter, domain):
+    image = scene(32, 64)
+    logits = segmenter.segment(image, domain)
+    assert logits.shape == (32, 64, CLASSES) and logits.dtype == np.float32
+    np.testing.assert_allclose(logits, segmenter.classify(image[None], domain)[0], atol=1e-5)
+    np.testing.assert_allclose(logits, unfilled(segmenter, image, domain), atol=1e-5)
+    np.testing.assert_allclose(segmenter(image[None])[0], segmenter.segment(image), atol=1e-5)
+    assert not np.allclose(segmenter.segment(image, "source"), segmenter.segment(image, "target"))
+
+
+@pytest.mark.parametrize("size", [(1, 1), (7, 90), (33, 32), (50, 20), (64, 96)])
+def test_an_image_of_any_size_is_segmented(segmenter, size):
+    logits = segmenter.segment(scene(*size))
+    assert logits.shape == (*size, CLASSES)
+    assert np.isfinite(logits).all()
+
+
+def test_filling_up_changes_nothing_that_is_farther_from_the_border_than_networks_see(segmenter):
+    # 40x72 are filled up to 64x96. A logit lies between those of two cells of 8x8 pixels, each of
+    # which sees itself alone; so only the outer halves of the last cells have a new neighbour.
+    image = scene(40, 72)
+    filled, as_it_is = segmenter.segment(image), unfilled(segmenter, image)
+    assert filled.shape == as_it_is.shape
+    np.testing.assert_allclose(filled[:36, :68], as_it_is[:36, :68], atol=1e-5)
+    assert not np.allclose(filled[36:], as_it_is[36:], atol=1e-5)
+    assert np.abs(filled - as_it_is).max() < np.ptp(as_it_is)
+
+
+def test_it_is_the_edges_that_are_filled_up_with(segmenter):
+    flat = np.full((39, 70, 1), 0.4, "float32")
+    logits = segmenter.segment(flat)
+    np.testing.assert_allclose(logits, np.broadcast_to(logits[0, 0], logits.shape), atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [(32, 64), (64, 128), (20, 33), [96, 40]])
+def test_logits_of_another_size_are_resized_bilinearly(segmenter, size):
+    image = scene(32, 64)
+    expected = keras.ops.image.resize(
+        segmenter.segment(image), tuple(size), interpolation="bilinear"
+    )
+    np.testing.assert_allclose(segmenter.segment(image, size=size), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (np.zeros((1, 32, 64, 1)), r"one image of shape \(h, w, 1\). Received: \(1, 32, 64, 1\)"),
+        (np.zeros((32, 64)), r"Received: \(32, 64\)"),
+        (np.zeros((32, 64, 3)), r"Received: \(32, 64, 3\)"),
+        (np.zeros((0, 64, 1)), r"Received: \(0, 64, 1\)"),
+        (np.zeros((32, 64, 1), "uint8"), "preprocess.*uint8"),
+        (np.full((32, 64, 1), 255.0), r"\[-1, 1\].*255.0"),
+    ],
+)
+def test_an_image_that_cannot_be_segmented_is_named(segmenter, given, message):
+    with pytest.raises(InputError, match=message):
+        segmenter.segment(given)
+
+
+def test_what_does_not_segment_or_no_domain_is_named(segmenter, model):
+    with pytest.raises(InputError, match="cannot segment"):
+        model.segment(scene(16, 16))
+    with pytest.raises(InputError, match=r"source, target.*'src'"):
+        segmenter.segment(scene(16, 16), "src")
+
+
+def test_evaluate_gives_mean_cross_entropy_and_intersections_over_unions_of_pixels(segmenter):
+    rng = np.random.default_rng(1)
+    images = rng.uniform(-1, 1, (5, 32, 64, 1)).astype("float32")
+    masks = rng.choice([0, 1, 255], (5, 32, 64)).astype("uint8")  # never class 2
+    logits = segmenter.classify(images)
+    log_p = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+    counted, read = masks != 255, logits.argmax(-1)
+    losses = [
+        -np.mean([p[k] for p, k in zip(log_p[i][counted[i]], masks[i][counted[i]], strict=True)])
+        for i in range(5)
+    ]
+    ious = []
+    for k in range(CLASSES):
+        there, said = counted & (masks == k), counted & (read == k)
+        ious.append((there & said).sum() / (there | said).sum() if (there | said).any() else np.nan)
+    scores = segmenter.evaluate(images, masks, batch_size=2, verbose=0, return_dict=True)
+    assert scores == {
+        "loss": pytest.approx(np.mean(losses), rel=1e-4),
+        "mean_iou": pytest.approx(np.nanmean(ious), rel=1e-5),
+        **{f"iou_{k}": pytest.approx(iou, rel=1e-5, nan_ok=True) for k, iou in enumerate(ious)},
+    }
+
+
+# Strides
+
+
+@pytest.mark.parametrize(
+    ("shape", "encoder", "message"),
+    [
+        (
+            (32, 40, 1),
+            "lenet",
+            r"\(32, 40, 1\) into features of 2 x 3; .*multiple of the encoder's",
+        ),
+        # It would fit, were it not for images of other sizes.
+        ((28, 28, 1), "lenet", r"\(28, 28, 1\) into features of 2 x 2; .*any size"),
+        ((48, 48, 1), "resnet18", r"\(48, 48, 1\) into features of 2 x 2; .*any size"),
+    ],
+)
+def test_a_size_that_is_no_multiple_of_the_stride_is_named(shape, encoder, message):
+    with pytest.raises(InputError, match=message):
+        Classifier(shape, CLASSES, encoder, encoder_width=0.1, segmentation=True)
+
+
+@pytest.mark.parametrize("stride", [8, 16, 32])
+def test_the_stride_of_a_backbone_is_what_was_asked_for(stride):
+    encoder = networks.backbone("resnet18", (None, None, 3), stride, width=0.1)
+    model = Classifier((32, 64, 3), CLASSES, encoder, segmentation=True)
+    assert model.stride_of(model.encoder) == stride
+    assert model.segment(np.zeros((40, 50, 3), "float32")).shape == (40, 50, CLASSES)

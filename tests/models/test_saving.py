@@ -6,7 +6,9 @@ import pytest
 
 from keras_i2i import losses
 from keras_i2i.models import I2IAdapt
+from keras_i2i.training.optimizers import Adam
 
+from . import segmenting
 from .conftest import TINY
 
 
@@ -33,10 +35,13 @@ VARIANTS = {
     "untied": {**FEW_TERMS, "encoder_sharing": "none"},
     "own encoder": {**FEW_TERMS, "encoder": True},
     "own encoder, untied": {**FEW_TERMS, "encoder": True, "encoder_sharing": "none"},
+    "average and 1x1 convolutions": {
+        **FEW_TERMS, "pooling": "average", "feature_discriminator": "convolutional",
+    },
     "adda": {"preset": "adda"},
     "drcn": {"preset": "drcn"},
     "cyclegan": {"preset": "cyclegan"},
-}
+}  # fmt: skip
 
 
 @pytest.fixture(params=VARIANTS.values(), ids=VARIANTS)
@@ -78,6 +83,32 @@ def test_a_loaded_model_is_the_model(model, through_a_file, images, batches, tra
 
     # the same future.
     logs = [train(either, batches(2)[1:]) for either in (model, loaded)]
+    assert logs[0] == logs[1]
+    assert snapshot(loaded).equal(snapshot(model))
+
+
+@pytest.mark.parametrize("sharing", ["all", "none"])
+def test_a_loaded_segmentation_is_the_model(sharing, build, through_a_file, train, snapshot):
+    model = build(
+        **segmenting.options(
+            loss_weights=segmenting.WEIGHTS, encoder_sharing=sharing, encoder_rate=0.1
+        ),
+        compile={**adam(), "optimizer": Adam(0.01, beta_1=0.5)},
+    )
+    batches = [segmenting.make_batch(seed=seed) for seed in (0, 1)]
+    train(model, batches[:1])
+    loaded = through_a_file(model)
+    image = batches[0][0]["target"][0, :, :27]
+    for domain in ("source", "target"):
+        np.testing.assert_array_equal(loaded.segment(image, domain), model.segment(image, domain))
+    for direction in model.directions:
+        np.testing.assert_array_equal(
+            loaded.translate(batches[0][0]["source"], direction),
+            model.translate(batches[0][0]["source"], direction),
+        )
+    assert (type(loaded.optimizer), loaded.encoder_rate, loaded.has_masks) == (Adam, 0.1, True)
+    # The same future: at the rates that each part of it had.
+    logs = [train(either, batches[1:]) for either in (model, loaded)]
     assert logs[0] == logs[1]
     assert snapshot(loaded).equal(snapshot(model))
 

@@ -9,11 +9,13 @@ import h5py
 import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image
 
 from keras_i2i import data
 from keras_i2i.evaluation import embeddings, figures
 from keras_i2i.models import AdversarialModel
 from keras_i2i.training import callbacks
+from keras_i2i.training.experiment import Experiment
 from keras_i2i.training.run_directory import RunDirectory
 from keras_i2i.training.train import train
 
@@ -28,10 +30,41 @@ def nothing_drawn():
         return path
 
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("image_grid", "confusions", "per_class", "training_curves", "tsne_maps"):
+        for name in (
+            "image_grid", "confusions", "per_class", "training_curves", "tsne_maps",
+            "segmentation_panels", "iou_bars",
+        ):  # fmt: skip
             patch.setattr(figures, name, empty)
         patch.setattr(embeddings, "tsne", lambda source, target, seed: None)
         yield
+
+
+@contextlib.contextmanager
+def learning_eagerly():
+    """All models learn eagerly: tracing a step takes longer than a few of them."""
+
+    def eager(build):
+        def built(*args, **kwargs):
+            model = build(*args, **kwargs)
+            model.run_eagerly = True
+            return model
+
+        return built
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("build_model", "build_classifier"):
+            patch.setattr(Experiment, name, eager(getattr(Experiment, name)))
+        yield
+
+
+def write_images(folder, sizes, seed=0, start=0):
+    """Writes PNGs of these (height, width), bright in one half, called 00.png and so on."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(seed)
+    for number, size in enumerate(sizes, start=start):
+        pixels = rng.integers(0, 100, (*size, 3), "uint8")
+        pixels[: size[0] // 2] += np.uint8(100)
+        Image.fromarray(pixels).save(folder / f"{number:02d}.png")
 
 
 def continue_quietly(experiment):

@@ -1,17 +1,19 @@
 """`Experiment`: what it refuses, and that the models get all of it."""
 
 import dataclasses
+import os
 
 import keras
 import numpy as np
 import pytest
 from PIL import Image
 
-from keras_i2i import models, networks
+from keras_i2i import data, models, networks
 from keras_i2i.errors import InputError
 from keras_i2i.models import PRESETS, TERMS
 from keras_i2i.training.experiment import Experiment
 from keras_i2i.training.methods import ADAPTATIONS, BASELINES, METHODS
+from keras_i2i.training.optimizers import Adam
 from keras_i2i.training.schedules import ConstantThenLinear
 from keras_i2i.training.train import steps_of
 
@@ -47,7 +49,78 @@ BAD = [
     ),
     ({"image_size": 0}, "--image_size must be at least 16. Received: 0"),
     ({"channels": 2}, "--channels must be one of 1, 3. Received: 2"),
-    ({"batch_size": 1}, "--batch_size must be at least 2. Received: 1"),
+    ({"batch_size": 0}, "--batch_size must be at least 1. Received: 0"),
+    ({"flip": 1.5}, "--flip is a probability, at most 1. Received: 1.5"),
+    ({"fit": "pad"}, "--fit must be one of stretch, crop. Received: 'pad'"),
+    ({"cache": "tape"}, "--cache must be one of none, memory, disk. Received: 'tape'"),
+    ({"test_share": 1.0}, "--test_share must be below 1. Received: 1.0"),
+    ({"max_unreadable": -1}, "--max_unreadable must be at least 0. Received: -1"),
+    (
+        {"load_size": 32, "crop_size": 48},
+        "--crop_size must be at most --load_size. Received: 48 beside 32",
+    ),
+    (
+        {"output_stride": 8, "freeze_batch_norm": True, "encoder_weights": "imagenet"},
+        "--encoder_weights, --output_stride, --freeze_batch_norm go with a backbone as --encoder: "
+        "resnet18, ",
+    ),
+    ({"encoder": "resnet18", "output_stride": 4}, "--output_stride must be one of 8, 16, 32."),
+    ({"encoder": "resnet18"}, "--image_size must be at least 32 with --encoder=resnet18. Received"),
+    (
+        {"encoder": "resnet18", "image_size": 48},
+        "--image_size must be a multiple of --output_stride=32. Received: 48",
+    ),
+    ({"encoder_preprocessing": "caffe"}, "--encoder_preprocessing must be one of unit, symmetric"),
+    ({"encoder_learning_rate": -1.0}, "--encoder_learning_rate must be at least 0. Received: -1.0"),
+    ({"pooling": "max"}, "--pooling must be one of flatten, average. Received: 'max'"),
+    (
+        {"feature_discriminator": "patch"},
+        "--feature_discriminator must be one of dense, convolutional. Received: 'patch'",
+    ),
+    ({"generator": "vgg"}, "--generator must be one of unet, resnet. Received: 'vgg'"),
+    ({"patch": 34}, "--patch must be one of 23, 70. Received: 34"),
+    ({"generator_stages": 0}, "--generator_stages must be at least 1. Received: 0"),
+    (
+        {"method": "cyclegan", "generator_stages": 5, "image_size": 48},
+        "--image_size must be a multiple of 32 with --generator_stages=5. Received: 48",
+    ),
+    (
+        {"method": "cyclegan", "patch": 70},
+        "--image_size must be at least 24 with --patch=70. Received: 16",
+    ),
+    ({"source": "rendered_streets"}, "need labels of one kind, but only one of them has masks"),
+    (
+        {"source": "rendered_streets", "target": "night_streets", "method": "cyclegan"},
+        "segmentation goes with --method=i2i_adapt, source_only or target_only. Received: "
+        "--method=cyclegan",
+    ),
+    (
+        {
+            "source": "rendered_streets",
+            "target": "night_streets",
+            "loss_weights": {"information": 1.0},
+        },
+        "--loss_weights: information asks for classes that are used alike",
+    ),
+    (
+        {
+            "source": "rendered_streets",
+            "target": "night_streets",
+            "adaptation": "sum",
+            "target_labels_per_class": 2,
+            "encoder": "domain_transfer",
+            "target_channels": 3,
+        },
+        "Segmentation goes with --adaptation=joint",
+        "--target_labels_per_class does not go with segmentation.",
+        "--encoder of a segmentation must be lenet, densenet or a backbone. Received: 'domain_tra",
+        "--target_image_size and --target_channels do not go with segmentation.",
+    ),
+    (
+        {"source": "rendered_streets", "target": "night_streets", "preset": "fcns_in_the_wild"},
+        "--feature_discriminator must be convolutional for segmentation, unless --loss_weights has "
+        "feature=0.",
+    ),
     ({"source_size": -1}, "--source_size must be at least 0. Received: -1"),
     ({"target_validation_size": -2}, "--target_validation_size must be at least -1. Received: -2"),
     ({"target_labels_per_class": -1}, "--target_labels_per_class must be at least 0. Received: -1"),
@@ -84,7 +157,10 @@ BAD = [
         "--adaptation=reads_translated_target translates target to source, for which one of the "
         "terms translation, cycle must have a weight.",
     ),
-    ({"encoder": "generate_to_adapt"}, "--encoder of --method=i2i_adapt must be lenet or densenet"),
+    (
+        {"encoder": "generate_to_adapt"},
+        "--encoder of --method=i2i_adapt must be lenet, densenet or a backbone where it translates",
+    ),
     ({"encoder_file": "f.keras"}, "--encoder_file goes with --method=dtn only. Received: --method"),
     (
         {"target_channels": 3},
@@ -207,7 +283,7 @@ def test_all_that_is_wrong_is_listed_at_once_each_on_its_line(method, names):
             target="y",
             seeds=[0, 0],
             image_size=30,
-            batch_size=1,
+            batch_size=0,
             learning_rate=-1.0,
             steps=150,
             loss_weights={"x": 1.0},
@@ -271,6 +347,34 @@ def test_without_labels_a_translator_can_still_be_trained(method, unlabelled, ma
 def test_a_target_without_labels_has_no_ceiling(unlabelled, make_experiment):
     experiment = make_experiment(target=unlabelled)
     assert steps_of(experiment) == ["source_only", "adapted"]
+
+
+@pytest.fixture
+def labelled_test(tmp_path):
+    """The name of a domain of digits of which only those for the test have labels."""
+    for folder in ("train", *(f"test/{digit}" for digit in range(10))):
+        path = tmp_path / "labelled_test" / folder
+        path.mkdir(parents=True)
+        Image.fromarray(np.zeros((20, 20), "uint8")).save(path / "1.png")
+    return f"image_folder:{tmp_path / 'labelled_test'}"
+
+
+def test_a_target_with_labels_for_the_test_alone_is_measured_on_and_not_learned(
+    labelled_test, make_experiment
+):
+    experiment = make_experiment(target=labelled_test)
+    assert experiment.target_has_labels
+    assert steps_of(experiment) == ["source_only", "adapted"]
+    for fields in ({"method": "target_only"}, {"target_labels_per_class": 1}):
+        with pytest.raises(
+            InputError, match=r"needs labels; image_folder:.* has none to learn from"
+        ):
+            make_experiment(target=labelled_test, **fields)
+
+
+def test_a_source_with_labels_for_the_test_alone_is_refused(labelled_test, make_experiment):
+    with pytest.raises(InputError, match="training images need labels too, or neither"):
+        make_experiment(source=labelled_test)
 
 
 def test_a_source_that_lacks_what_the_target_has_is_refused(unlabelled):
@@ -531,9 +635,119 @@ def test_a_classifier_is_built_as_the_experiment_says(make_experiment):
 
 def test_augmentation_is_passed_on(make_experiment):
     augmentation = make_experiment(rotation=10.0, scale=0.1, translation=0.06).augmentation
-    assert dataclasses.astuple(augmentation) == (10.0, 0.1, 0.06, 0.0, 0.0, 0.0)
-    augmentation = make_experiment(translation_pixels=2.0, levels=1.5, invert=0.5).augmentation
-    assert dataclasses.astuple(augmentation) == (0.0, 0.0, 0.0, 2.0, 1.5, 0.5)
+    assert augmentation == data.Augmentation(rotation=10.0, scale=0.1, translation=0.06)
+    augmentation = make_experiment(
+        translation_pixels=2.0, levels=1.5, invert=0.5, flip=0.25
+    ).augmentation
+    assert augmentation == data.Augmentation(pixels=2.0, levels=1.5, invert=0.5, flip=0.25)
+
+
+def test_geometry_is_passed_on(make_experiment):
+    assert make_experiment().geometry == data.Geometry()
+    geometry = make_experiment(load_size=40, crop_size=32, fit="crop").geometry
+    assert geometry == data.Geometry(load_size=40, crop_size=32, fit="crop")
+
+
+def test_storage_is_passed_on_and_caches_in_the_runs_folder(make_experiment):
+    assert make_experiment().storage == data.Storage()
+    storage = make_experiment(
+        max_unreadable=3, cache="disk", test_share=0.5, split_seed=7, run_dir="runs/x"
+    ).storage
+    assert storage == data.Storage(3, "disk", os.path.join("runs/x", "cache"), 0.5, 7)
+    assert make_experiment(cache="memory").storage == data.Storage(cache="memory")
+
+
+BACKBONE = {
+    "encoder": "resnet18",
+    "image_size": 64,
+    "channels": 3,
+    "output_stride": 16,
+    "anti_gridding": True,
+    "freeze_batch_norm": True,
+    "encoder_preprocessing": "imagenet",
+}
+
+
+def test_a_backbone_is_built_as_the_experiment_says(make_experiment):
+    experiment = make_experiment(
+        **BACKBONE,
+        pooling="average",
+        feature_discriminator="convolutional",
+        learning_rate=1e-3,
+        classifier_learning_rate=4e-3,
+        encoder_learning_rate=1e-4,
+        loss_weights={"translation": 0.0, "identity": 0.0, "cycle": 0.0},
+    )
+    classifier, model = experiment.build_classifier("source"), experiment.build_model(0)
+    for encoder in (classifier.encoder, model.source_encoder):
+        assert encoder.input_shape == (None, 64, 64, 3)
+        assert encoder.output_shape[1:3] == (4, 4)
+        layers = {layer.name: layer for layer in encoder.layers}
+        assert {"preprocessing", "anti_gridding_2_conv", "anti_gridding_1_conv"} <= set(layers)
+        frozen = [layer for name, layer in layers.items() if name.endswith("_bn")]
+        assert frozen and not any(layer.trainable for layer in frozen)
+        # Width 0.1: the last stack has 51 filters instead of 512.
+        assert encoder.output_shape[-1] == 51
+    assert (classifier.pooling, model.pooling) == ("average", "average")
+    assert model.feature_discriminator == "convolutional"
+    assert classifier.encoder_rate == pytest.approx(1e-4 / 4e-3)
+    assert model.encoder_rate == pytest.approx(1e-4 / 1e-3)
+    for one in (classifier, model):
+        assert isinstance(one.optimizer, Adam)
+    same = {v.learning_rate_factor for v in model.source_encoder.trainable_variables}
+    assert same == {model.encoder_rate}
+
+
+def test_an_encoder_learns_at_the_rate_of_the_rest_unless_it_has_its_own(make_experiment):
+    experiment = make_experiment(preset="fcns_in_the_wild")
+    assert experiment.build_model(0).encoder_rate == 1.0
+    assert experiment.build_classifier("source").encoder_rate == 1.0
+
+
+STREETS = {
+    "source": "rendered_streets",
+    "target": "night_streets",
+    "channels": 3,
+    "loss_weights": {"feature": 0.0},
+}
+
+
+@pytest.mark.parametrize("encoder", [{"image_size": 32}, {**BACKBONE, "output_stride": 8}])
+def test_domains_with_masks_are_segmented(encoder, make_experiment):
+    experiment = make_experiment(**{**STREETS, **encoder})
+    assert experiment.segments
+    assert steps_of(experiment) == ["source_only", "target_only", "adapted"]
+    classifier, model = experiment.build_classifier("source"), experiment.build_model(0)
+    for one in (classifier, model):
+        assert one.has_masks
+        assert one.num_classes == len(data.get_domain("rendered_streets").class_names)
+        assert one.encoder_of("target").input_shape == (None, None, None, 3)
+        assert one.image_shape == experiment.image_shape
+    stride = encoder.get("output_stride", 16)
+    assert model.stride_of(model.source_encoder) == stride
+
+
+def test_digits_are_not_segmented(make_experiment):
+    experiment = make_experiment()
+    assert not experiment.segments
+    assert not experiment.build_classifier("source").has_masks
+
+
+@pytest.mark.parametrize("method", BASELINES)
+def test_a_baseline_may_segment(method, make_experiment):
+    experiment = make_experiment(**{**STREETS, "loss_weights": {}}, method=method, image_size=32)
+    assert steps_of(experiment) == [method]
+    assert experiment.build_classifier("target").has_masks
+
+
+def test_cyclegans_networks_for_larger_images_are_built_as_the_experiment_says(make_experiment):
+    experiment = make_experiment(
+        method="cyclegan", generator="resnet", patch=70, image_size=32, channels=3
+    )
+    config = experiment.build_model(0).get_config()
+    assert (config["generator"], config["patch"]) == ("resnet", 70)
+    experiment = make_experiment(method="cyclegan", generator_stages=4)
+    assert experiment.build_model(0).get_config()["generator_stages"] == 4
 
 
 @pytest.mark.parametrize("schedule", ["constant", "cosine", "linear"])

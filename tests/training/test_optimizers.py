@@ -1,0 +1,99 @@
+"""Adam with a learning rate of its own for each variable."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_i2i.training.optimizers import Adam
+
+RATE = 0.05
+STEPS = 4
+
+
+def variables(*factors):
+    made = [keras.Variable(np.linspace(-1, 1, 6).reshape(2, 3) + i) for i in range(len(factors))]
+    for variable, factor in zip(made, factors, strict=True):
+        if factor is not None:
+            variable.learning_rate_factor = factor
+    return made
+
+
+def gradients(step, count):
+    return [np.random.default_rng([step, i]).normal(size=(2, 3)) for i in range(count)]
+
+
+def trained(optimizer, of, compiled=False):
+    def apply(*grads):
+        optimizer.apply(grads, of)
+
+    optimizer.build(of)
+    apply = tf.function(apply) if compiled else apply
+    for step in range(STEPS):
+        apply(*(tf.constant(g, tf.float32) for g in gradients(step, len(of))))
+    return [np.array(variable) for variable in of]
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("options", [{}, {"amsgrad": True, "clipnorm": 0.5, "use_ema": True}])
+def test_without_factors_it_is_adam_to_the_bit(compiled, options):
+    ours = trained(Adam(RATE, **options), variables(None, 1.0), compiled)
+    theirs = trained(keras.optimizers.Adam(RATE, **options), variables(None, None), compiled)
+    np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_a_factor_is_an_adam_of_its_own_at_that_share_of_the_rate(compiled):
+    ours = trained(Adam(RATE, 0.5), variables(None, 0.1, 0.0), compiled)
+    for factor, i in ((1.0, 0), (0.1, 1)):
+        theirs = trained(keras.optimizers.Adam(RATE * factor, 0.5), variables(*[None] * 3))
+        np.testing.assert_allclose(ours[i], theirs[i], rtol=1e-6, atol=1e-7)
+    np.testing.assert_array_equal(ours[2], variables(None, None, None)[2])
+
+
+def test_a_schedule_is_multiplied_too():
+    def schedule(factor):
+        return keras.optimizers.schedules.ExponentialDecay(RATE * factor, 1, 0.5)
+
+    ours = trained(Adam(schedule(1)), variables(0.1))
+    theirs = trained(keras.optimizers.Adam(schedule(0.1)), variables(None))
+    np.testing.assert_allclose(ours, theirs, rtol=1e-6, atol=1e-7)
+
+
+def test_factors_hold_on_every_replica(two_replicas):
+    with two_replicas.scope():
+        of = variables(None, 0.1)
+        optimizer = Adam(RATE)
+        optimizer.build(of)
+
+    @tf.function
+    def step(*grads):
+        # Each replica has half of the gradient; replicas are summed.
+        two_replicas.run(lambda *g: optimizer.apply([x / 2 for x in g], of), grads)
+
+    for number in range(STEPS):
+        step(*(tf.constant(g, tf.float32) for g in gradients(number, 2)))
+    expected = trained(Adam(RATE), variables(None, 0.1))
+    for variable, value in zip(of, expected, strict=True):
+        for replica in two_replicas.experimental_local_results(variable.value):
+            np.testing.assert_allclose(replica, value, rtol=1e-5, atol=1e-6)
+
+
+def test_reads_back_from_its_config():
+    optimizer = Adam(3e-4, beta_1=0.5, use_ema=True)
+    again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(optimizer))
+    assert type(again) is Adam
+    assert again.get_config() == optimizer.get_config()
+
+
+def test_goes_on_from_a_file_with_the_model(tmp_path):
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+    model.compile(Adam(RATE), "mse")
+    data = np.ones((4, 3), "float32"), np.zeros((4, 2), "float32")
+    model.fit(*data, verbose=0)
+    model.save(tmp_path / "model.keras")
+    again = keras.models.load_model(tmp_path / "model.keras")
+    for one in (model, again):
+        one.fit(*data, verbose=0)
+    np.testing.assert_array_equal(model.get_weights()[0], again.get_weights()[0])
+    assert type(again.optimizer) is Adam
