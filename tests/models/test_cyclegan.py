@@ -549,6 +549,7 @@ def test_two_replicas_take_the_step_of_one_on_the_same_global_batch(build, two_r
         assert two_logs[name] == pytest.approx(values, rel=1e-4), name
 
 
+@pytest.mark.slow
 def test_two_replicas_train_with_a_pool(build, two_replicas):
     with two_replicas.scope():
         # Without cycles, whose graphs take long to trace.

@@ -200,6 +200,7 @@ def test_labels_of_the_targets_test_alone_are_measured_on(start, folders, tmp_pa
         assert "target_test_accuracy" in history_of(run, step)[0]
 
 
+@pytest.mark.slow  # by default in test_segmentation.py, and in test_two_steps.py
 class TestAnInterruptedRun:
     @pytest.mark.parametrize("step", ["translator", "on_translated_source"])
     def test_ends_as_if_it_had_not_been(self, step, start, full):

@@ -243,6 +243,7 @@ class TestTargetMasks:
         for _, seen in batches.take(2):
             assert set(np.unique(seen)) <= {0, 1, 2, data.IGNORED}
 
+    @pytest.mark.slow
     def test_other_masks_change_the_ceiling_and_nothing_else(self, start, full):
         experiment = start()
         with tiny_streets(target_masks=lambda masks: np.where(masks < 3, (masks + 1) % 3, masks)):

@@ -294,6 +294,7 @@ class TestAnInterruptedRun:
         assert not any("continuing" in line for line in continue_quietly(experiment))
         assert_same_run(run, quick)
 
+    @pytest.mark.slow
     def test_of_the_full_method_ends_as_if_it_had_not_been(self, start, full):
         experiment = start()
         run = RunDirectory(experiment.run_dir, experiment)
@@ -321,6 +322,7 @@ class TestAnInterruptedRun:
         )
         assert f"`python train.py --flagfile={run.flagfile}`" in str(error.value)
 
+    @pytest.mark.slow
     def test_under_several_replicas_it_ends_as_if_it_had_not_been(
         self, start, two_replicas, monkeypatch
     ):
@@ -344,7 +346,7 @@ class TestAnInterruptedRun:
 class TestTargetLabels:
     """Rule: labels of the target's training images never reach the model that is adapted."""
 
-    @pytest.mark.parametrize("run", ["full", "quick"])
+    @pytest.mark.parametrize("run", [pytest.param("full", marks=pytest.mark.slow), "quick"])
     def test_the_adapted_models_batches_have_none(self, run, request):
         spy = request.getfixturevalue(run).spy
         (batches,) = (batches for name, batches in spy.fits if name == "I2IAdapt")

@@ -399,8 +399,10 @@ def test_evaluating_again_gives_the_same(name, finished):
     assert results_of(run) == before
 
 
+# By default one of each kind of step and translator; all of them take minutes.
+AT_ONCE = [("lstnet", "translator"), ("dtn", "translator"), ("cyclegan", "on_translated_source")]
 INTERRUPTED = [
-    (name, step)
+    pytest.param(name, step, marks=[] if (name, step) in AT_ONCE else pytest.mark.slow)
     for name in ("cyclegan", "lstnet", "dtn", "i2i_adapt")
     for step in ("translator", "on_translated_source")
     if step in CASES[name].steps
@@ -468,6 +470,7 @@ class TestAnInterruptedRun:
         assert not any("continuing" in line for line in continue_quietly(run.experiment))
         assert_same_run(run, finished("cyclegan"))
 
+    @pytest.mark.slow
     def test_midway_in_the_translated_copy_it_ends_as_if_it_had_not_been(self, begun, finished):
         run = begun("cyclegan_copy", "translated_copy")
         write, written = translated_copy._write_png, []
@@ -487,6 +490,7 @@ class TestAnInterruptedRun:
         continue_quietly(run.experiment)
         assert_same_run(run, finished("cyclegan_copy"))
 
+    @pytest.mark.slow
     def test_random_translations_on_the_fly_go_on_where_they_were(self, start):
         fields = {
             "method": "cyclegan", "adaptation": "on_translated_source", "dropout": 0.5,
@@ -525,6 +529,7 @@ class TestOnly:
         continue_quietly(experiment)
         assert_same_run(run, finished("dtn"))
 
+    @pytest.mark.slow
     def test_a_translator_that_begins_with_nothing_may_come_first(self, start, finished):
         experiment = start(**CASES["cyclegan"].fields)
         run = RunDirectory(experiment.run_dir, experiment)
@@ -589,6 +594,7 @@ class TestTheTranslatedCopy:
         assert copy.images.shape == (200, 16, 16, 1)
 
 
+@pytest.mark.slow  # by default in test_train.py, for the joint model
 class TestTargetLabels:
     """Rule: labels of the target's training images reach nothing but the ceiling."""
 
