@@ -3,6 +3,9 @@
 import keras
 from keras import ops
 
+# What a mask says of a pixel that does not count: `data.IGNORED`, which losses do not import.
+IGNORED = 255
+
 
 def cross_entropy(labels, logits):
     """Cross-entropy -log softmax(logits)_label.
@@ -19,7 +22,7 @@ def cross_entropy(labels, logits):
     )
 
 
-def pixel_cross_entropy(labels, logits, ignored=255):
+def pixel_cross_entropy(labels, logits, ignored=IGNORED):
     """Cross-entropy of a segmentation: the mean of -log softmax(logits)_label over pixels.
 
     Equation 1 of Murez et al. 2018 with a label for each pixel. Pixels labelled `ignored` count for

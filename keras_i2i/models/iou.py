@@ -3,6 +3,8 @@
 import keras
 from keras import ops
 
+from keras_i2i.losses.task import IGNORED
+
 
 @keras.saving.register_keras_serializable("keras_i2i")
 class IntersectionOverUnion(keras.metrics.MeanIoU):
@@ -20,7 +22,7 @@ class IntersectionOverUnion(keras.metrics.MeanIoU):
         **kwargs: `name`, `dtype`, as in `keras.metrics.Metric`.
     """
 
-    def __init__(self, num_classes, ignore_class=255, name="mean_iou", **kwargs):
+    def __init__(self, num_classes, ignore_class=IGNORED, name="mean_iou", **kwargs):
         kwargs["sparse_y_pred"] = False
         super().__init__(num_classes, name=name, ignore_class=ignore_class, **kwargs)
 
