@@ -97,13 +97,13 @@ class ImageModel(keras.Model):
         return networks.classification_head(feature_shape, self.num_classes, pooling=pooling)
 
     @staticmethod
-    def slow_down(factor, *networks):
-        """Lets networks learn at this share of the learning rate, if the optimizer knows of it.
+    def slow_down(factor, *encoders):
+        """Lets encoders learn at this share of the learning rate, if the optimizer knows of it.
 
         `training.optimizers.Adam` does.
         """
-        for network in networks:
-            for variable in network.trainable_variables:
+        for encoder in encoders:
+            for variable in encoder.trainable_variables:
                 variable.learning_rate_factor = factor
 
     def mapping(self, origin, destination):

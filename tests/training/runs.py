@@ -139,6 +139,14 @@ def results_of(run):
     return {name: metrics[name] for name in metrics if name not in ("seconds", "command", "flags")}
 
 
+def assert_same_run(run, other, steps):
+    """Two finished runs have the same models and histories of these steps, and the same results."""
+    for step in steps:
+        assert same_weights(run.model(step, 0), other.model(step, 0)), step
+        assert history_of(run, step) == history_of(other, step)
+    assert results_of(run) == results_of(other)
+
+
 class Trained(RunDirectory):
     """A finished run, what `train` returned and said, and what a `Spy` saw."""
 

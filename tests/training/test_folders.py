@@ -19,11 +19,11 @@ from keras_i2i.training.train import load_model, load_reader, steps_of, train
 from .conftest import TINY, small_data
 from .runs import (
     Trained,
+    assert_same_run,
     continue_quietly,
     history_of,
     interrupt_in_an_epoch,
     learning_eagerly,
-    results_of,
     same_weights,
     write_images,
 )
@@ -88,13 +88,6 @@ FIELDS = {
 def full(start):
     """A run with all of it; its classifier learns from the translated copy."""
     return Trained(start(**FIELDS))
-
-
-def assert_same_run(run, other):
-    for step in STEPS:
-        assert same_weights(run.model(step, 0), other.model(step, 0)), step
-        assert history_of(run, step) == history_of(other, step)
-    assert results_of(run) == results_of(other)
 
 
 class TestARun:
@@ -214,7 +207,7 @@ class TestAnInterruptedRun:
             with pytest.raises(KeyboardInterrupt):
                 train(experiment, lambda line: None)
         assert f"{step}, seed 0: continuing from step 2." in continue_quietly(experiment)
-        assert_same_run(run, full)
+        assert_same_run(run, full, STEPS)
 
     @pytest.mark.parametrize("cache", ["none", "memory"])
     def test_how_images_are_kept_does_not_change_it(self, cache, start, full):

@@ -18,11 +18,11 @@ from keras_i2i.training.train import load_model, load_reader, steps_of, train
 from .conftest import TINY, small_data
 from .runs import (
     Trained,
+    assert_same_run,
     continue_quietly,
     history_of,
     interrupt_in_an_epoch,
     learning_eagerly,
-    results_of,
     same_weights,
     write_images,
 )
@@ -123,13 +123,6 @@ def full(start):
 STEPS = ("source_only", "target_only", "adapted")
 
 
-def assert_same_run(run, other):
-    for step in STEPS:
-        assert same_weights(run.model(step, 0), other.model(step, 0)), step
-        assert history_of(run, step) == history_of(other, step)
-    assert results_of(run) == results_of(other)
-
-
 class TestAFinishedRun:
     def test_metrics_keep_their_contract(self, full):
         found = json.loads(full.metrics.read_text())
@@ -216,7 +209,7 @@ class TestAnInterruptedRun:
             with pytest.raises(KeyboardInterrupt):
                 train(experiment, lambda line: None)
         assert "adapted, seed 0: continuing from step 2." in continue_quietly(experiment)
-        assert_same_run(run, full)
+        assert_same_run(run, full, STEPS)
 
     def test_in_the_baseline_too(self, start, full):
         experiment = start()

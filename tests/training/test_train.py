@@ -20,14 +20,16 @@ from .conftest import TEST_IMAGES, TINY, small_data
 from .runs import (
     Trained,
     assert_all_of,
+    assert_same_run,
     continue_quietly,
     history_of,
     interrupt_in_an_epoch,
     nothing_drawn,
-    results_of,
     same_weights,
     weights_of,
 )
+
+STEPS = ("source_only", "target_only", "adapted")
 
 # Quick to trace, and with all that a continued run must find again: random numbers in the step
 # (the gradient penalty), a schedule, averaged weights, augmentation.
@@ -55,13 +57,6 @@ def no_fit(monkeypatch):
         raise AssertionError("A finished step is trained again.")
 
     monkeypatch.setattr(AdversarialModel, "fit", fit)
-
-
-def assert_same_run(run, other):
-    for step in ("source_only", "target_only", "adapted"):
-        assert same_weights(run.model(step, 0), other.model(step, 0))
-        assert history_of(run, step) == history_of(other, step)
-    assert results_of(run) == results_of(other)
 
 
 @pytest.fixture(scope="module")
@@ -292,7 +287,7 @@ class TestAnInterruptedRun:
             assert [line for line in lines if "continuing" in line] == expected
             expected = [continues_with] if continues_with else []
         assert not any("continuing" in line for line in continue_quietly(experiment))
-        assert_same_run(run, quick)
+        assert_same_run(run, quick, STEPS)
 
     @pytest.mark.slow
     def test_of_the_full_method_ends_as_if_it_had_not_been(self, start, full):
@@ -311,7 +306,7 @@ class TestAnInterruptedRun:
         assert len(history_of(run, "adapted")) == 2
 
         assert "adapted, seed 0: continuing from step 2." in continue_quietly(experiment)
-        assert_same_run(run, full)
+        assert_same_run(run, full, STEPS)
 
     def test_an_unfinished_one_says_how_to_continue(self, start):
         run = RunDirectory.create(start(**QUICK))
