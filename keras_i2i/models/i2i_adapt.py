@@ -320,7 +320,7 @@ class I2IAdapt(AdversarialModel):
         terms = {}
         for name, discriminator in self.discriminators.items():
             objective, real, fake = pairs[name]
-            terms[name] = objective.discriminator(discriminator(real), discriminator(fake))
+            terms[name] = objective.discriminator(*on_both(discriminator, real, fake))
             penalty = objective.penalty(discriminator, real, fake, self.seed_generator)
             if penalty is not None:
                 terms[name] += penalty

@@ -230,7 +230,7 @@ class LSTNet(AdversarialModel):
         terms = {}
         for name, discriminator in self.discriminators.items():
             real, fake = pairs[name]
-            terms[name] = self.objective.discriminator(discriminator(real), discriminator(fake))
+            terms[name] = self.objective.discriminator(*on_both(discriminator, real, fake))
         return terms
 
     def encoder_of(self, domain):

@@ -2,6 +2,7 @@
 
 import contextlib
 
+import tensorflow as tf
 from keras import ops
 
 
@@ -20,8 +21,8 @@ def on_both(network, first, second):
         The network's outputs for each, (n, ...) and (m, ...).
     """
     joined = network(ops.concatenate([first, second]), training=True)
-    size = ops.shape(first)[0]
-    return joined[:size], joined[size:]
+    # Not slices, whose gradients are two batches of zeros to be added up.
+    return tf.split(joined, [ops.shape(first)[0], ops.shape(second)[0]])
 
 
 def decoded(branch, rebuilds, translates):

@@ -15,7 +15,8 @@ from keras_i2i.networks.encoders import (
     second_encoder,
 )
 from keras_i2i.networks.heads import classification_head, segmentation_head
-from keras_i2i.networks.layers import synchronize_batch_norm, under_policy
+from keras_i2i.networks.layers import under_policy
+from keras_i2i.networks.normalization import synchronize_batch_norm
 from keras_i2i.networks.resnet_generator import resnet_generator
 from keras_i2i.networks.unet import patch_discriminator, unet_generator
 

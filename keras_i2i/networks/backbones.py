@@ -18,7 +18,8 @@ import keras
 from keras import layers, ops
 
 from keras_i2i.errors import InputError
-from keras_i2i.networks.layers import batch_norm, scaled
+from keras_i2i.networks.layers import scaled
+from keras_i2i.networks.normalization import batch_norm
 
 # By how much every backbone shrinks its image.
 STRIDE = 32

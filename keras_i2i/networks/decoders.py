@@ -17,7 +17,8 @@ import keras
 from keras import layers
 
 from keras_i2i.errors import InputError
-from keras_i2i.networks.layers import batch_norm, scaled
+from keras_i2i.networks.layers import scaled
+from keras_i2i.networks.normalization import batch_norm
 
 DECODER_STRIDES = (8, 16, 32)
 

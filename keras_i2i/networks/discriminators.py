@@ -9,7 +9,8 @@ import keras
 from keras import layers
 
 from keras_i2i.errors import InputError
-from keras_i2i.networks.layers import LEAKY_SLOPE, instance_norm, scaled
+from keras_i2i.networks.layers import LEAKY_SLOPE, scaled
+from keras_i2i.networks.normalization import instance_norm
 
 
 def image_discriminator(image_shape, width=1.0, name="image_discriminator"):
@@ -31,7 +32,10 @@ def image_discriminator(image_shape, width=1.0, name="image_discriminator"):
     images = keras.Input(image_shape, name="images")
     x = images
     for stage, filters in enumerate((64, 128, 256), start=1):
-        x = layers.Conv2D(scaled(filters, width), 4, 2, "same", name=f"conv_{stage}")(x)
+        # No bias: instance normalization takes a channel's mean away.
+        x = layers.Conv2D(
+            scaled(filters, width), 4, 2, "same", use_bias=False, name=f"conv_{stage}"
+        )(x)
         x = instance_norm(name=f"norm_{stage}")(x)
         x = layers.LeakyReLU(LEAKY_SLOPE, name=f"leaky_{stage}")(x)
     x = layers.Conv2D(1, 4, 2, "same", dtype="float32", name="scores")(x)

@@ -10,7 +10,8 @@ import keras
 from keras import layers, ops
 
 from keras_i2i.errors import InputError
-from keras_i2i.networks.layers import LEAKY_SLOPE, batch_norm, scaled
+from keras_i2i.networks.layers import LEAKY_SLOPE, scaled
+from keras_i2i.networks.normalization import batch_norm
 
 # What f of digits halves three times by pooling, g of digits doubles three times.
 STRIDE = 8

@@ -13,7 +13,8 @@ from keras import layers
 from keras_i2i.errors import InputError
 from keras_i2i.networks.backbones import BACKBONES, backbone
 from keras_i2i.networks.domain_transfer import domain_transfer_encoder
-from keras_i2i.networks.layers import batch_norm, scaled
+from keras_i2i.networks.layers import scaled
+from keras_i2i.networks.normalization import batch_norm
 
 # How the source encoder f_x and the target encoder f_y relate. I2I-Adapt shares all weights, ADDA
 # none. In between lie batch norms of one's own (Li et al., 2016, "Revisiting batch normalization

@@ -34,7 +34,8 @@ import keras
 from keras import layers
 
 from keras_i2i.errors import InputError
-from keras_i2i.networks.layers import LEAKY_SLOPE, batch_norm, scaled
+from keras_i2i.networks.layers import LEAKY_SLOPE, scaled
+from keras_i2i.networks.normalization import batch_norm
 
 
 class Column(NamedTuple):

@@ -9,7 +9,8 @@ import keras
 from keras import layers, ops
 
 from keras_i2i.errors import InputError
-from keras_i2i.networks.layers import instance_norm, scaled
+from keras_i2i.networks.layers import scaled
+from keras_i2i.networks.normalization import instance_norm
 
 
 def resnet_generator(image_shape, width=1.0, blocks=None, name="generator"):

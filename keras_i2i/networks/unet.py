@@ -13,7 +13,8 @@ import keras
 from keras import layers
 
 from keras_i2i.errors import InputError
-from keras_i2i.networks.layers import LEAKY_SLOPE, instance_norm, scaled
+from keras_i2i.networks.layers import LEAKY_SLOPE, scaled
+from keras_i2i.networks.normalization import instance_norm
 
 FILTERS = (64, 128, 256, 512)
 PATCHES = (23, 70)

@@ -9,6 +9,12 @@ import numpy as np
 import tensorflow as tf
 
 
+def moments(x, axes):
+    """Not `tf.nn.moments`, which holds the mean fixed in the variance: wrong in a penalty."""
+    mean = tf.reduce_mean(x, axes, keepdims=True)
+    return mean, tf.reduce_mean((x - mean) ** 2, axes, keepdims=True)
+
+
 class ReferenceStep:
     """Copies a model's weights and trains the copies.
 
@@ -35,10 +41,10 @@ class ReferenceStep:
     # Networks
 
     def batch_norm(self, x, layer):
-        mean, variance = tf.nn.moments(x, [0, 1, 2])
-        moments = (layer.moving_mean, mean), (layer.moving_variance, variance)
-        for moving, moment in moments if self.averaging else ():
-            self[moving].assign(0.9 * self[moving] + 0.1 * moment)
+        mean, variance = moments(x, [0, 1, 2])
+        pairs = (layer.moving_mean, mean), (layer.moving_variance, variance)
+        for moving, moment in pairs if self.averaging else ():
+            self[moving].assign(0.9 * self[moving] + 0.1 * tf.squeeze(moment))
         return self[layer.gamma] * (x - mean) / tf.sqrt(variance + 1e-3) + self[layer.beta]
 
     def encode(self, network, x):
@@ -80,10 +86,12 @@ class ReferenceStep:
             return x
         for stage in (1, 2, 3, None):
             layer = network.get_layer(f"conv_{stage}" if stage else "scores")
-            x = tf.nn.conv2d(x, self[layer.kernel], 2, "SAME") + self[layer.bias]
-            if stage:
+            x = tf.nn.conv2d(x, self[layer.kernel], 2, "SAME")
+            if stage is None:
+                x += self[layer.bias]
+            else:
                 norm = network.get_layer(f"norm_{stage}")
-                mean, variance = tf.nn.moments(x, [1, 2], keepdims=True)
+                mean, variance = moments(x, [1, 2])
                 x = self[norm.gamma] * (x - mean) / tf.sqrt(variance + 1e-3) + self[norm.beta]
                 x = tf.where(x > 0, x, 0.2 * x)
         return tf.reduce_mean(x, [1, 2, 3])[:, None]

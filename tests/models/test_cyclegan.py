@@ -12,6 +12,8 @@ from keras_i2i.errors import InputError
 from keras_i2i.models.cyclegan import TERMS, WEIGHTS, CycleGAN
 from keras_i2i.models.history_pool import HistoryPool
 
+from .reference import moments
+
 SGD = keras.optimizers.SGD
 # Not square, and two patches, so that a mean in the wrong place shows.
 SHAPE = (24, 16, 2)
@@ -105,7 +107,7 @@ class Reference:
         else:
             x = tf.nn.conv2d(x, kernel, stride, "SAME")
         norm = network.get_layer(f"{name}_norm")
-        mean, variance = tf.nn.moments(x, [1, 2], keepdims=True)
+        mean, variance = moments(x, [1, 2])
         x = self[norm.gamma] * (x - mean) / tf.sqrt(variance + 1e-3) + self[norm.beta]
         return tf.where(x > 0, x, 0.2 * x)
 
@@ -232,7 +234,7 @@ def compare_steps(model, reference, steps=2):
             # Real and fake scores alike, so Wasserstein's critic has no use for a bias.
             assert moved > 1e-6 or v.path == "scores/bias", v.path
             np.testing.assert_allclose(
-                v, reference[v].numpy(), rtol=0, atol=5e-3 * moved + 1e-6, err_msg=v.path
+                v, reference[v].numpy(), rtol=0, atol=5e-3 * moved + 5e-6, err_msg=v.path
             )
 
 

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from keras_i2i import networks
 from keras_i2i.errors import InputError
+from keras_i2i.networks.normalization import BatchNormalization
 
 UP, PLAIN = (keras.layers.Conv2DTranspose, 4, 2), (keras.layers.Conv2D, 3, 1)
 # stride → the layers of trunk and branch: their kind, kernel and stride; filters, 3 the channels.
@@ -48,7 +49,7 @@ def test_each_stride_has_the_papers_layers_one_after_the_other(stride):
             if filters > 3:
                 assert not conv.use_bias
                 norm, relu = (network.get_layer(f"{part}_{number}") for part in ("norm", "relu"))
-                assert type(norm) is keras.layers.BatchNormalization and norm.input is x
+                assert type(norm) is BatchNormalization and norm.input is x
                 assert type(relu) is keras.layers.ReLU and relu.input is norm.output
                 x = relu.output
         if network is branch:

@@ -30,7 +30,7 @@ def test_the_image_discriminator_has_the_papers_filters(channels):
     sizes = [channels, 64, 128, 256]
     expected = 16 * 256 * 1 + 1
     for into, out in itertools.pairwise(sizes):
-        expected += 16 * into * out + out + 2 * out  # kernel, bias; the norm's scale and offset
+        expected += 16 * into * out + 2 * out  # kernel; the norm's scale and offset
     network = networks.image_discriminator((32, 32, channels))
     assert network.count_params() == expected
     assert network.output_shape == (None, 2, 2, 1)

@@ -7,6 +7,7 @@ import pytest
 from keras_i2i.errors import InputError
 from keras_i2i.networks import lstnet as networks
 from keras_i2i.networks.lstnet import FIRST, SECOND
+from keras_i2i.networks.normalization import BatchNormalization
 
 # Table 1, for domain 1 and for domain 2: filters, kernel, stride, padding, and the side of the
 # result. Discriminators: filters, kernel, padding, the pooling's stride, and the side after it.
@@ -76,7 +77,7 @@ def blocks(network, rows, first, kind):
         ), number
         assert tuple(conv.output.shape) == (None, side, side, filters), number
         norm, leaky = network.get_layer(f"norm_{number}"), network.get_layer(f"leaky_{number}")
-        assert type(norm) is keras.layers.BatchNormalization and norm.momentum == 0.9
+        assert type(norm) is BatchNormalization and norm.momentum == 0.9
         assert type(leaky) is keras.layers.LeakyReLU
         np.testing.assert_allclose(leaky(np.array([-1.0, 2.0])), [-0.2, 2.0], rtol=1e-6)
     convs = [layer for layer in network.layers if isinstance(layer, keras.layers.Conv2D)]

@@ -8,6 +8,7 @@ import tensorflow as tf
 from keras_i2i import networks
 from keras_i2i.errors import InputError
 from keras_i2i.networks import unet
+from keras_i2i.networks.normalization import InstanceNormalization
 
 # name → filters of a stage at full width, and its stride. In a stage the first has the stride.
 DOWN = {"down_1": 64, "down_2": 128, "down_3": 256}
@@ -47,7 +48,7 @@ def check_block(network, name, kind, filters, stride, shape):
     assert conv.activation is keras.activations.linear
     assert tuple(conv.output.shape) == (None, *shape, filters)
     assert norm.input is conv.output and leaky.input is norm.output
-    assert type(norm) is keras.layers.GroupNormalization and norm.groups == filters
+    assert type(norm) is InstanceNormalization and norm.groups == filters
     assert type(leaky) is keras.layers.LeakyReLU
     np.testing.assert_allclose(leaky(np.array([-1.0, 2.0])), [-0.2, 2.0], rtol=1e-6)
 
