@@ -19,7 +19,7 @@ from keras import layers, ops
 
 from keras_i2i.errors import InputError
 from keras_i2i.networks.layers import scaled
-from keras_i2i.networks.normalization import batch_norm
+from keras_i2i.networks.normalization import BatchNormalization, batch_norm
 
 # By how much every backbone shrinks its image.
 STRIDE = 32
@@ -229,12 +229,13 @@ def _rebuilt(plain, x, output_stride, freeze_batch_norm):
         if isinstance(layer, _CONVOLUTIONS + _POOLINGS) and _stride(layer.output) > output_stride:
             x = _dilated(layer, x, max(1, _stride(layer.input) // output_stride))
         else:
-            config = layer.get_config()
-            if freeze_batch_norm and isinstance(layer, layers.BatchNormalization):
+            kind, config = type(layer), layer.get_config()
+            if isinstance(layer, layers.BatchNormalization):
+                kind = BatchNormalization
                 # Of a batch norm, Keras takes this to mean inference: it uses its moving moments,
                 # also in training, and leaves them as they are.
-                config["trainable"] = False
-            x = type(layer).from_config(config)(x)
+                config["trainable"] &= not freeze_batch_norm
+            x = kind.from_config(config)(x)
         tensors[id(layer.output)] = x
     return tensors[id(plain.output)]
 
