@@ -16,18 +16,14 @@ The config's batch is the global one; --batch_per_device lets it grow with n ins
 (and the config's data), also what the input pipeline of this machine gives.
 """
 
-import time
-
 import keras
 import numpy as np
-import tensorflow as tf
 from absl import flags as absl_flags
+from input_pipeline import read_batches
+from measuring import build_model, step_operations
 
-from keras_i2i import data
 from keras_i2i.training import flags
 from keras_i2i.training.main import run_command
-from keras_i2i.training.methods import METHODS
-from keras_i2i.training.run_data import RunData
 
 COUNTS = (1, 2, 4, 8, 16, 32, 64)
 
@@ -58,31 +54,17 @@ def report(experiment, options):
     for row in table(experiment.batch_size, operations, parameters, options):
         print("| " + " | ".join(row) + " |")
     if options.seconds:
-        rate = input_rate(experiment, options.seconds)
+        rate = read_batches(experiment, options.seconds)["images_per_second"][0]
         print(f"The input pipeline of this machine gives {rate:,.0f} images/s.")
 
 
 def count(experiment):
     """Floating-point operations of a step on one device, and trained parameters."""
-    method = METHODS[experiment.method]
-    first = experiment.build_classifier("source") if method.needs_source_only(experiment) else None
-    model = experiment.build_model(0, first)
-    size, (height, width, _) = experiment.batch_size, experiment.image_shape
-    labels = tf.TensorSpec((size,), tf.int64)
-    if experiment.segments:
-        labels = tf.TensorSpec((size, height, width), tf.uint8)
-    images = {
-        "source": tf.TensorSpec((size, *experiment.image_shape)),
-        "target": tf.TensorSpec((size, *experiment.target_shape)),
-    }
-    step = tf.function(lambda images, labels: model.train_step((images, labels)))
-    options = tf.compat.v1.profiler.ProfileOptionBuilder.float_operation()
-    profile = tf.compat.v1.profiler.profile(
-        step.get_concrete_function(images, labels).graph, options={**options, "output": "none"}
-    )
+    model = build_model(experiment)
+    operations = step_operations(model, experiment)
     trained = [*model.trainable_variables, *model.discriminator_variables]
     keras.backend.clear_session()
-    return profile.total_float_ops, sum(int(np.prod(variable.shape)) for variable in trained)
+    return operations, sum(int(np.prod(variable.shape)) for variable in trained)
 
 
 def table(batch_size, operations, parameters, options):
@@ -110,19 +92,6 @@ def table(batch_size, operations, parameters, options):
             f"{rate / alone / devices:.0%}",
             f"{rate * min(devices, options.per_machine) / devices:,.0f}",
         )
-
-
-def input_rate(experiment, seconds):
-    """Images of both domains that this machine prepares in a second."""
-    step = "adapted" if experiment.adapts_by == "joint" else "translator"
-    batches = iter(RunData(experiment).batches(step, 0, 0))
-    with data.input_errors():
-        next(batches)
-        started, steps = time.perf_counter(), 0
-        while time.perf_counter() - started < seconds:
-            next(batches)
-            steps += 1
-    return 2 * experiment.batch_size * steps / (time.perf_counter() - started)
 
 
 if __name__ == "__main__":

@@ -29,6 +29,7 @@ import tempfile
 import time
 
 import numpy as np
+from measuring import timed
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 BATCH = 64
@@ -184,18 +185,6 @@ def measure(way, place, seconds, began=None):
         "largest_difference": float(np.abs(found - inputs["expected"]).max()),
         "accuracy": float(np.mean(found.argmax(-1) == inputs["labels"])),
     }
-
-
-def timed(function, seconds):
-    """Seconds of each call: after some to warm up, as many as fit, but ten at least."""
-    for _ in range(3):
-        function()
-    times, end = [], time.perf_counter() + seconds
-    while len(times) < 10 or time.perf_counter() < end:
-        before = time.perf_counter()
-        function()
-        times.append(time.perf_counter() - before)
-    return times
 
 
 def stacked(images):
