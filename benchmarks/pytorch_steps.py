@@ -119,7 +119,7 @@ class I2IAdapt(nn.Module):
         for number in (64, 128, 256):
             wanted = filters(number, width)
             layers += [
-                nn.Conv2d(channels, wanted, 4, 2, 1),
+                nn.Conv2d(channels, wanted, 4, 2, 1, bias=False),
                 instance_norm(wanted, norm),
                 nn.LeakyReLU(SLOPE),
             ]
