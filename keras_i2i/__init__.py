@@ -16,44 +16,48 @@
 """
 
 import importlib
+import sys
 from typing import TYPE_CHECKING
 
-from keras_i2i import optimizers as _optimizers  # noqa: F401, files of models name them
 from keras_i2i._version import __version__
-from keras_i2i.data import (
-    Augmentation,
-    Examples,
-    Geometry,
-    Storage,
-    get_domain,
-    in_memory,
-    labelled_batches,
-    load,
-    load_few_labelled,
-    load_unlabelled,
-    preprocess,
-    to_uint8,
-    unpaired_batches,
-)
 from keras_i2i.errors import InputError
-from keras_i2i.losses import (
-    AdversarialObjective,
-    LeastSquares,
-    Minimax,
-    NonSaturating,
-    Wasserstein,
-)
-from keras_i2i.models import (
-    Classifier,
-    CycleGAN,
-    DomainTransferNetwork,
-    I2IAdapt,
-    LSTNet,
-    ReadsThroughTranslation,
-    WeightedSum,
-    choose_weight,
-)
-from keras_i2i.networks import backbone
+
+# The commands read their flags first; for all others a model's file can be loaded from now on.
+if TYPE_CHECKING or "keras_i2i_commands" not in sys.modules:
+    from keras_i2i import optimizers as _optimizers  # noqa: F401, files of models name them
+    from keras_i2i.data import (
+        Augmentation,
+        Examples,
+        Geometry,
+        Storage,
+        get_domain,
+        in_memory,
+        labelled_batches,
+        load,
+        load_few_labelled,
+        load_unlabelled,
+        preprocess,
+        to_uint8,
+        unpaired_batches,
+    )
+    from keras_i2i.losses import (
+        AdversarialObjective,
+        LeastSquares,
+        Minimax,
+        NonSaturating,
+        Wasserstein,
+    )
+    from keras_i2i.models import (
+        Classifier,
+        CycleGAN,
+        DomainTransferNetwork,
+        I2IAdapt,
+        LSTNet,
+        ReadsThroughTranslation,
+        WeightedSum,
+        choose_weight,
+    )
+    from keras_i2i.networks import backbone
 
 if TYPE_CHECKING:  # For editors; see `__getattr__`.
     from keras_i2i.evaluation.figures import show

@@ -17,7 +17,10 @@ import keras_i2i
 ROOT = pathlib.Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 # All that the wheel is made of, and something that must not be in it.
-PARTS = ("pyproject.toml", "README.md", "LICENSE", "keras_i2i", "configs", "tests", "docs")
+PARTS = (
+    "pyproject.toml", "README.md", "LICENSE", "keras_i2i", "keras_i2i_commands.py", "configs",
+    "tests", "docs",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +53,7 @@ def test_it_has_every_module_and_config_and_nothing_else(wheel):
     modules = {p.relative_to(ROOT).as_posix() for p in (ROOT / "keras_i2i").rglob("*.py")}
     configs = {f"keras_i2i/{p.relative_to(ROOT)}" for p in (ROOT / "configs").iterdir()}
     found = {name for name in wheel.namelist() if ".dist-info/" not in name}
-    assert found == modules | configs
+    assert found == modules | configs | {"keras_i2i_commands.py"}
     quickstart = (ROOT / "configs" / "quickstart.cfg").read_bytes()
     assert wheel.read("keras_i2i/configs/quickstart.cfg") == quickstart
 

@@ -6,8 +6,10 @@ A folder of one's own images is a domain too: `image_folder:PATH` with classes o
 
 from __future__ import annotations
 
+import collections
 import difflib
 import os
+import pkgutil
 
 import numpy as np
 
@@ -21,22 +23,12 @@ from keras_i2i.data.batches import (
     labelled_batches,
     unpaired_batches,
 )
-from keras_i2i.data.cityscapes import CITYSCAPES
 from keras_i2i.data.domain import SPLITS, Domain
 from keras_i2i.data.examples import IGNORED, Examples, StoredExamples
 from keras_i2i.data.geometry import Geometry
-from keras_i2i.data.gta5 import GTA5
-from keras_i2i.data.handwritten_digits import HANDWRITTEN_DIGITS
-from keras_i2i.data.mnist import MNIST
-from keras_i2i.data.mnist_m import MNIST_M
-from keras_i2i.data.office31 import AMAZON, DSLR, WEBCAM
 from keras_i2i.data.preprocessing import preprocess, to_uint8
-from keras_i2i.data.printed_digits import PRINTED_DIGITS
 from keras_i2i.data.storage import Storage
-from keras_i2i.data.street_scenes import NIGHT_STREETS, RENDERED_STREETS
-from keras_i2i.data.svhn import SVHN
 from keras_i2i.data.translated_copy import read_translated_copy, write_translated_copy
-from keras_i2i.data.usps import USPS
 from keras_i2i.errors import InputError
 
 __all__ = [
@@ -66,24 +58,35 @@ __all__ = [
     "write_translated_copy",
 ]
 
-DOMAINS: dict[str, Domain] = {
-    domain.name: domain
-    for domain in (
-        PRINTED_DIGITS,
-        HANDWRITTEN_DIGITS,
-        MNIST,
-        USPS,
-        SVHN,
-        MNIST_M,
-        RENDERED_STREETS,
-        NIGHT_STREETS,
-        AMAZON,
-        DSLR,
-        WEBCAM,
-        GTA5,
-        CITYSCAPES,
-    )
-}
+
+class _Domains(collections.UserDict):
+    """Name → domain, imported when it is first asked for: each needs other libraries to be read."""
+
+    def __getitem__(self, name: str) -> Domain:
+        domain = super().__getitem__(name)
+        if isinstance(domain, str):
+            domain = self[name] = pkgutil.resolve_name(f"keras_i2i.data.{domain}")
+        return domain
+
+
+# Where each is: module and constant.
+DOMAINS = _Domains(
+    {
+        "printed_digits": "printed_digits:PRINTED_DIGITS",
+        "handwritten_digits": "handwritten_digits:HANDWRITTEN_DIGITS",
+        "mnist": "mnist:MNIST",
+        "usps": "usps:USPS",
+        "svhn": "svhn:SVHN",
+        "mnist_m": "mnist_m:MNIST_M",
+        "rendered_streets": "street_scenes:RENDERED_STREETS",
+        "night_streets": "street_scenes:NIGHT_STREETS",
+        "office31_amazon": "office31:AMAZON",
+        "office31_dslr": "office31:DSLR",
+        "office31_webcam": "office31:WEBCAM",
+        "gta5": "gta5:GTA5",
+        "cityscapes": "cityscapes:CITYSCAPES",
+    }
+)
 
 
 _FOLDERS = {module.PREFIX: module for module in (image_folder, segmentation_folder)}

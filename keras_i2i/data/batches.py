@@ -298,6 +298,10 @@ def input_errors() -> Iterator[None]:
 _mistakes: list[InputError] = []
 
 
+# Their `if`s are Python's: to translate them for TensorFlow would cost a second of every start.
+_as_written = tf.autograph.experimental.do_not_convert
+
+
 class _Stream:
     """An endless shuffled stream of one set of images with random access: step -> batch.
 
@@ -344,6 +348,7 @@ class _Stream:
         batches = examples.batch(self.part_size, drop_remainder=True)
         return tf.data.Dataset.zip(parts, batches).map(self._augmented, **parallel)
 
+    @_as_written
     def _part(self, number):
         """Returns the images, and labels if there are any, of one of the pipeline's parts."""
         position = self._position(
@@ -352,6 +357,7 @@ class _Stream:
         images, *labels = self.read(self.order(position))
         return self._augmented(number, (preprocess(images, self.image_shape), *labels))
 
+    @_as_written
     def _example(self, number):
         """Returns one of the pipeline's images, and its label if there is one."""
         position = self._position(number)
@@ -361,6 +367,7 @@ class _Stream:
         image, mask = self.geometry.for_training(image, mask, self.image_shape, seed)
         return (image, mask) if self.has_masks else (image, *labels)
 
+    @_as_written
     def _augmented(self, number, batch):
         images, *labels = batch
         step, part = self._step_and_part(number)

@@ -24,19 +24,16 @@ import tempfile
 import time
 
 import tensorflow as tf
-from absl import flags as absl_flags
 from tensorflow.core.protobuf import saved_model_pb2
 
 from keras_i2i import data
 from keras_i2i.errors import InputError
 from keras_i2i.files import write_json, write_text
-from keras_i2i.serving import converters, model_card, requests
+from keras_i2i.serving import FORMATS, converters, model_card, requests
+from keras_i2i.serving.main import export_main
 from keras_i2i.serving.signatures import LABELS, save
-from keras_i2i.training.main import run_command
 from keras_i2i.training.run_directory import RunDirectory
 from keras_i2i.training.train import load_reader
-
-FORMATS = ("saved_model", "onnx", "tflite")
 
 _COMPARED = 500  # test images of each domain
 _HIDDEN = ".export-"
@@ -279,33 +276,5 @@ def _flag(name, value):
     return f"--{name}={shlex.quote(str(value))}"
 
 
-def main():
-    """`python -m keras_i2i.serving.export --run=DIR --to=BASE`."""
-    run = absl_flags.DEFINE_string("run", "", "The --run_dir of a training.")
-    to = absl_flags.DEFINE_string("to", "", "Folder of the model's versions; its name is its own.")
-    seed = absl_flags.DEFINE_integer("seed", None, "Whose model; default: the run's first seed.")
-    version = absl_flags.DEFINE_integer("version", None, "Default: the next free one.")
-    format = absl_flags.DEFINE_enum("format", FORMATS[0], FORMATS, "What to write.")
-    data_dir = absl_flags.DEFINE_string(
-        "data_dir", "", "Folder of prepared datasets, if not where the training had it."
-    )
-
-    def command():
-        if not run.value:
-            raise InputError("--run is missing: give the --run_dir of a training.")
-        if not to.value:
-            raise InputError("--to is missing: give a folder for the model's versions.")
-        export_run(
-            run.value,
-            to.value,
-            seed=seed.value,
-            version=version.value,
-            format=format.value,
-            data_dir=data_dir.value,
-        )
-
-    run_command(command)
-
-
 if __name__ == "__main__":
-    main()
+    export_main()

@@ -1,12 +1,15 @@
-"""What an experiment is: everything that decides a run's result, in one frozen dataclass."""
+"""What an experiment is: everything that decides a run's result, in one frozen dataclass.
+
+`--help` lists its fields, and need not wait for Keras and TensorFlow: what needs them is imported
+in the functions that use it.
+"""
 
 import dataclasses
 import functools
 import os
+import pkgutil
 
-from keras_i2i import data, losses, models, networks
 from keras_i2i.errors import InputError
-from keras_i2i.optimizers import Adam
 from keras_i2i.training.methods import (
     ADAPTATIONS,
     BASELINES,
@@ -15,7 +18,13 @@ from keras_i2i.training.methods import (
     optimizers,
     scheduled,
 )
-from keras_i2i.training.strategy import COMMUNICATIONS, STRATEGIES
+
+
+def _names_of(*paths):
+    """A function that lists what these constants of the package name; it imports their modules."""
+    return lambda: tuple(
+        name for path in paths for name in pkgutil.resolve_name(f"keras_i2i.{path}")
+    )
 
 
 def _option(default, help, choices=None, minimum=None, above=None):
@@ -45,8 +54,12 @@ class Experiment:
     )
     preset: str = _option(
         "",
-        "A special case of the method; empty: its main form. "
-        + "; ".join(f"{name}: {', '.join(m.presets)}" for name, m in METHODS.items()),
+        "A special case of the method. "
+        + "; ".join(
+            f"{method}: " + ", ".join(f"{name} ({text})" for name, text in m.presets.items())
+            for method, m in METHODS.items()
+        )
+        + ". Empty: its first.",
     )
     adaptation: str = _option(
         "",
@@ -168,7 +181,7 @@ class Experiment:
         "",
         "Encoder of the classifiers and of I2I-Adapt, f of the Domain Transfer Network; empty: the "
         "method's own. Those from resnet18 on are keras-cv's backbones.",
-        choices=("", *networks.ENCODERS, *networks.BACKBONES),
+        choices=_names_of("networks:ENCODERS", "networks:BACKBONES"),
     )
     encoder_weights: str = _option(
         "",
@@ -212,7 +225,7 @@ class Experiment:
     encoder_sharing: str = _option(
         "",
         "I2I-Adapt: what f_x and f_y share; empty: as the preset has it.",
-        choices=("", *networks.SHARING),
+        choices=_names_of("networks:SHARING"),
     )
     encoder_width: float = _option(1.0, "Factor on the paper's numbers of filters.", above=0)
     decoder_width: float = _option(1.0, "Factor on the paper's numbers of filters.", above=0)
@@ -249,15 +262,15 @@ class Experiment:
     feature_objective: str = _option(
         "least_squares",
         "I2I-Adapt: adversarial objective on features.",
-        choices=tuple(losses.OBJECTIVES),
+        choices=_names_of("losses:OBJECTIVES"),
     )
     image_objective: str = _option(
         "",
         "Adversarial objective on images; empty: the method's own.",
-        choices=("", *losses.OBJECTIVES),
+        choices=_names_of("losses:OBJECTIVES"),
     )
     pixel_loss: str = _option(
-        "l1", "Loss of reconstructions and cycles.", choices=tuple(losses.PIXEL_LOSSES)
+        "l1", "Loss of reconstructions and cycles.", choices=_names_of("losses:PIXEL_LOSSES")
     )
     clip_norm: float = _option(
         0.0,
@@ -289,12 +302,12 @@ class Experiment:
         "auto",
         "Devices to train on. one; mirrored: all GPUs of the machine; multiworker: those of all "
         "machines that TF_CONFIG names, or of all tasks of a Slurm job step; auto: what there is.",
-        choices=STRATEGIES,
+        choices=_names_of("training.strategy:STRATEGIES"),
     )
     communication: str = _option(
         "auto",
         "How workers exchange gradients. nccl: between GPUs; ring: over TensorFlow's own gRPC.",
-        choices=COMMUNICATIONS,
+        choices=_names_of("training.strategy:COMMUNICATIONS"),
     )
     sync_batch_norm: bool = _option(
         False,
@@ -349,6 +362,8 @@ class Experiment:
             raise InputError("\n".join(problems))
 
     def _domain_problems(self):
+        from keras_i2i import data
+
         problems = []
         for name in ("source", "target"):
             try:
@@ -413,6 +428,8 @@ class Experiment:
 
     def _backbone_problems(self):
         """Flags that only backbones know."""
+        from keras_i2i.networks import BACKBONES
+
         given = {
             "encoder_weights": self.encoder_weights,
             "encoder_preprocessing": self.encoder_preprocessing,
@@ -421,13 +438,13 @@ class Experiment:
             "freeze_batch_norm": self.freeze_batch_norm,
         }
         names = [f"--{name}" for name, value in given.items() if value]
-        if names and self.encoder_name not in networks.BACKBONES:
+        if names and self.encoder_name not in BACKBONES:
             yield (
                 f"{', '.join(names)} go with a backbone as --encoder: "
-                f"{', '.join(networks.BACKBONES)}. Received: --encoder={self.encoder_name}"
+                f"{', '.join(BACKBONES)}. Received: --encoder={self.encoder_name}"
             )
         smallest = min(self.image_shape[0], self.target_shape[0])
-        if self.encoder_name in networks.BACKBONES and smallest < 32:
+        if self.encoder_name in BACKBONES and smallest < 32:
             yield (
                 f"--image_size must be at least 32 with --encoder={self.encoder_name}. "
                 f"Received: {smallest}"
@@ -462,7 +479,7 @@ class Experiment:
             )
         if any(not weight >= 0 for weight in weights.values()):
             yield f"--loss_weights must be ≥ 0. Received: {weights}"
-        elif not any({**method.presets[self.preset_name], **weights}.values()):
+        elif not any({**method.weights(self.preset_name), **weights}.values()):
             yield f"--loss_weights: one must be positive. Received: {weights}"
         if weights.get("target_task") and not self.target_labels_per_class:
             yield "--loss_weights: target_task needs --target_labels_per_class."
@@ -541,6 +558,8 @@ class Experiment:
     @property
     def augmentation(self):
         """What is done to training images."""
+        from keras_i2i import data
+
         return data.Augmentation(
             rotation=self.rotation,
             scale=self.scale,
@@ -554,11 +573,15 @@ class Experiment:
     @property
     def geometry(self):
         """How images of any size become those that networks see."""
+        from keras_i2i import data
+
         return data.Geometry(load_size=self.load_size, crop_size=self.crop_size, fit=self.fit)
 
     @property
     def storage(self):
         """How images in files are split and kept."""
+        from keras_i2i import data
+
         return data.Storage(
             max_unreadable=self.max_unreadable,
             cache=self.cache,
@@ -575,6 +598,8 @@ class Experiment:
     def _usable_storage(self):
         # While an experiment is checked, what is wrong with its flags is listed by their names,
         # once, and domains are looked up without them.
+        from keras_i2i import data
+
         try:
             return self.storage
         except InputError:
@@ -583,6 +608,8 @@ class Experiment:
     @functools.cached_property
     def _domains(self):
         # Looked up once: a folder's classes are found by listing it.
+        from keras_i2i import data
+
         return {
             name: data.get_domain(getattr(self, name), self._usable_storage)
             for name in ("source", "target")
@@ -622,7 +649,7 @@ class Experiment:
     @property
     def weights(self):
         """Every loss weight that is not the model's default of 0."""
-        weights = {**METHODS[self.method].presets[self.preset_name], **self.loss_weights}
+        weights = {**METHODS[self.method].weights(self.preset_name), **self.loss_weights}
         if self.target_labels_per_class:
             weights.setdefault("target_task", 1.0)
         return weights
@@ -659,18 +686,23 @@ class Experiment:
 
     def build_classifier(self, domain):
         """A plain classifier for images of a domain's shape, compiled."""
+        from keras_i2i.models import Classifier
+        from keras_i2i.optimizers import Adam
+
         shape = self.image_shape if domain == "source" else self.target_shape
         rate = self.classifier_learning_rate
         options = self.reader_options(shape, rate)
-        model = models.Classifier(shape, self.num_classes, dtype=self.dtype, **options)
+        model = Classifier(shape, self.num_classes, dtype=self.dtype, **options)
         self._batch_norm_of(model)
         rate = scheduled(rate, self.classifier_schedule, self.classifier_steps)
         model.compile(Adam(rate, global_clipnorm=self.clip_norm or None), **self._execution)
         return model
 
     def _batch_norm_of(self, model):
+        from keras_i2i.networks import synchronize_batch_norm
+
         if self.sync_batch_norm:
-            networks.synchronize_batch_norm(model)
+            synchronize_batch_norm(model)
 
     @property
     def _execution(self):
@@ -683,6 +715,8 @@ class Experiment:
             image_shape: (H, W, C).
             learning_rate: that of the rest of the model.
         """
+        from keras_i2i import networks
+
         name, width = self.encoder_name, self.encoder_width
         encoder = name
         if name in networks.BACKBONES:
@@ -710,9 +744,12 @@ class Experiment:
 def _check(experiment, field):
     """What is wrong with one field by itself."""
     value, limits = getattr(experiment, field.name), field.metadata
-    if limits["choices"] is not None and value not in limits["choices"]:
-        known = ", ".join(str(choice) for choice in limits["choices"] if choice != "")
-        yield f"--{field.name} must be one of {known}. Received: {value!r}"
+    choices = limits["choices"]
+    if choices is not None and value != field.default:
+        choices = choices() if callable(choices) else choices
+        if value not in choices:
+            known = ", ".join(str(choice) for choice in choices if choice != "")
+            yield f"--{field.name} must be one of {known}. Received: {value!r}"
     if limits["minimum"] is not None and not value >= limits["minimum"]:
         yield f"--{field.name} must be at least {limits['minimum']}. Received: {value}"
     if limits["above"] is not None and not value > limits["above"]:

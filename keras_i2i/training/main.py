@@ -2,15 +2,12 @@
 
 import sys
 
-import tensorflow as tf
 from absl import app, logging
 from absl import flags as absl_flags
 
-from keras_i2i import evaluation
 from keras_i2i.errors import InputError
 from keras_i2i.training import configs, flags
 from keras_i2i.training.run_directory import RunDirectory
-from keras_i2i.training.train import evaluate, load_reader, train
 
 
 def train_main():
@@ -27,7 +24,11 @@ def train_main():
         if list_configs.value:
             print(configs.listing())
         else:
-            train(read_experiment(), only=only.value)
+            experiment = read_experiment()
+            # Only now, because it imports TensorFlow.
+            from keras_i2i.training.train import train
+
+            train(experiment, only=only.value)
 
     run_command(command)
 
@@ -52,6 +53,10 @@ def evaluate_main():
         if not run_dirs.value:
             raise InputError("--run is missing: give the --run_dir of a training.")
         runs = [RunDirectory.open(path, data_dir=data_dir.value) for path in run_dirs.value]
+        # Only now, because they import TensorFlow.
+        from keras_i2i import evaluation
+        from keras_i2i.training.train import evaluate, load_reader
+
         if len(runs) > 1:
             if images.value:
                 raise InputError(
@@ -106,7 +111,7 @@ def run_command(command):
                     f"Everything is given by flags. Received: {' '.join(arguments[1:])}"
                 )
             command()
-        except (InputError, OSError, tf.errors.OpError) as error:
+        except _told() as error:
             print(f"error: {getattr(error, 'message', None) or error}", file=sys.stderr)
             return 1
         except KeyboardInterrupt:
@@ -115,3 +120,11 @@ def run_command(command):
         return 0
 
     app.run(main, flags_parser=parse)
+
+
+def _told():
+    """Errors whose message is all that a user needs to know."""
+    errors = [InputError, OSError]
+    if "tensorflow" in sys.modules:  # Else there are none of its errors, and it need not be loaded.
+        errors.append(sys.modules["tensorflow"].errors.OpError)
+    return tuple(errors)

@@ -2,17 +2,14 @@
 
 A method trains one adversarial model, from which a classifier of target images comes about in one
 of the ways of `ADAPTATIONS`. To add one is to write its model and an entry here.
+
+`--help` lists what stands here, and need not wait for Keras: functions import it, not this module.
 """
 
 import dataclasses
 from collections.abc import Callable
 
-import keras
-
-from keras_i2i import models, networks
 from keras_i2i.errors import InputError
-from keras_i2i.networks.lstnet import lstnet_columns
-from keras_i2i.optimizers import Adam, ConstantThenLinear
 
 # How a run ends up with a classifier of the target.
 ADAPTATIONS = {
@@ -35,8 +32,9 @@ class Method:
         build: takes the experiment, the seed and the trained source-only `Classifier` (None unless
             the method needs it); returns the model to train, not compiled.
         objectives: takes the experiment; returns what `compile` wants beside optimizers and steps.
-        presets: the names that `--preset` may have → default loss weights; the first is the
+        presets: the names that `--preset` may have, with their meanings in words; the first is the
             default.
+        weights: takes the name of one of them; returns its loss weights.
         terms: all loss terms, with their meanings in words for whoever watches the training.
         encoder: the classifiers' encoder unless `--encoder` says otherwise.
         adaptations: those of `ADAPTATIONS` that fit, the default first.
@@ -53,6 +51,7 @@ class Method:
     build: Callable
     objectives: Callable
     presets: dict
+    weights: Callable
     terms: dict
     encoder: str
     adaptations: tuple
@@ -65,6 +64,8 @@ class Method:
 
 def optimizers(experiment, updates):
     """Adam for either player, given how often the generators are updated in a run."""
+    from keras_i2i.optimizers import Adam
+
     ema = {}
     if experiment.ema_momentum:
         ema = {"use_ema": True, "ema_momentum": experiment.ema_momentum}
@@ -82,14 +83,24 @@ def optimizers(experiment, updates):
 
 def scheduled(rate, schedule, updates):
     """A learning rate, or what becomes of it over that many updates: one of `SCHEDULES`."""
+    import keras
+
+    from keras_i2i.optimizers import ConstantThenLinear
+
     if schedule == "cosine":
         return keras.optimizers.schedules.CosineDecay(rate, updates)
     return ConstantThenLinear(rate, updates) if schedule == "linear" else rate
 
 
+def _models():
+    from keras_i2i import models
+
+    return models
+
+
 def _i2i_adapt(experiment, seed, source_only):
     sharing = experiment.encoder_sharing
-    model = models.I2IAdapt.from_preset(
+    model = _models().I2IAdapt.from_preset(
         experiment.preset_name,
         image_shape=experiment.image_shape,
         num_classes=experiment.num_classes,
@@ -142,8 +153,10 @@ def _i2i_adapt_problems(experiment):
             "--feature_discriminator must be convolutional for segmentation, unless --loss_weights "
             "has feature=0. Received: dense"
         )
+    from keras_i2i.networks import BACKBONES
+
     stride = experiment.output_stride
-    if experiment.encoder_name in networks.BACKBONES and experiment.image_size % stride:
+    if experiment.encoder_name in BACKBONES and experiment.image_size % stride:
         yield (
             f"--image_size must be a multiple of --output_stride={stride}. "
             f"Received: {experiment.image_size}"
@@ -151,7 +164,7 @@ def _i2i_adapt_problems(experiment):
 
 
 def _cyclegan(experiment, seed, source_only):
-    return models.CycleGAN(
+    return _models().CycleGAN(
         image_shape=experiment.image_shape,
         loss_weights=experiment.weights,
         generator=experiment.generator,
@@ -180,7 +193,7 @@ def _cyclegan_problems(experiment):
 
 
 def _lstnet(experiment, seed, source_only):
-    return models.LSTNet(
+    return _models().LSTNet(
         image_shape=experiment.image_shape,
         target_shape=experiment.target_shape,
         loss_weights=experiment.weights,
@@ -191,6 +204,8 @@ def _lstnet(experiment, seed, source_only):
 
 
 def _lstnet_problems(experiment):
+    from keras_i2i.networks.lstnet import lstnet_columns
+
     try:
         lstnet_columns(experiment.image_shape, experiment.target_shape)
     except InputError as error:
@@ -203,11 +218,13 @@ def _lstnet_problems(experiment):
 
 
 def _domain_transfer_network(experiment, seed, source_only):
+    from keras_i2i.networks import load_encoder
+
     if experiment.encoder_file:
-        encoder = networks.load_encoder(experiment.encoder_file)
+        encoder = load_encoder(experiment.encoder_file)
     else:
         encoder = source_only.encoder
-    return models.DomainTransferNetwork.from_preset(
+    return _models().DomainTransferNetwork.from_preset(
         experiment.preset_name,
         encoder=encoder,
         image_shape=experiment.image_shape,
@@ -236,7 +253,14 @@ METHODS = {
             "image_objective": experiment.image_objective or "wasserstein",
             "pixel_loss": experiment.pixel_loss,
         },
-        presets={name: preset["loss_weights"] for name, preset in models.PRESETS.items()},
+        presets={
+            "i2i_adapt": "the paper's main form",
+            "fcns_in_the_wild": "aligned features alone, Hoffman et al.",
+            "adda": "an encoder of the target's own, Tzeng et al.",
+            "drcn": "target images rebuilt, Ghifary et al.",
+            "cyclegan": "translation without a classifier, Zhu et al.",
+        },
+        weights=lambda preset: _models().PRESETS[preset]["loss_weights"],
         terms={
             "task": "mistakes on labelled source images (cross-entropy; guessing among 10 costs "
             "2.3)",
@@ -259,7 +283,7 @@ METHODS = {
         },
         needs_source_only=lambda experiment: (
             experiment.warm_start
-            or models.PRESETS[experiment.preset_name].get("freeze_source", False)
+            or _models().PRESETS[experiment.preset_name].get("freeze_source", False)
         ),
         problems=_i2i_adapt_problems,
     ),
@@ -270,7 +294,8 @@ METHODS = {
             "image_objective": experiment.image_objective or "least_squares",
             "pixel_loss": experiment.pixel_loss,
         },
-        presets={"cyclegan": models.cyclegan.WEIGHTS},
+        presets={"cyclegan": "its only form"},
+        weights=lambda preset: _models().cyclegan.WEIGHTS,
         terms={
             "translation": "how far translations are from passing as the other domain's images "
             "(0.5 = even odds)",
@@ -287,9 +312,10 @@ METHODS = {
         build=_domain_transfer_network,
         objectives=lambda experiment: {},
         presets={
-            name: preset["loss_weights"]
-            for name, preset in models.domain_transfer_network.PRESETS.items()
+            "digits": "the paper's networks for digits",
+            "faces": "those for faces of 96x96 pixels",
         },
+        weights=lambda preset: _models().domain_transfer_network.PRESETS[preset]["loss_weights"],
         terms={
             "translation": "how far generated images are from passing as real target images",
             "constancy": "how much translation changes a source image's features",
@@ -310,7 +336,8 @@ METHODS = {
             "objective": experiment.image_objective or "non_saturating",
             "pixel_loss": experiment.pixel_loss,
         },
-        presets={"lstnet": models.lstnet.WEIGHTS},
+        presets={"lstnet": "its only form"},
+        weights=lambda preset: _models().lstnet.WEIGHTS,
         terms={
             "translation_to_source": "how far translations are from passing as source images",
             "translation_to_target": "how far translations are from passing as target images",

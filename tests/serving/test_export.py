@@ -23,6 +23,7 @@ from keras_i2i.errors import InputError
 from keras_i2i.models.translated import probabilities
 from keras_i2i.serving import export, requests
 from keras_i2i.serving.export import export_run
+from keras_i2i.serving.main import export_main
 from keras_i2i.training import main as training_main
 from keras_i2i.training.experiment import Experiment
 from keras_i2i.training.run_directory import RunDirectory
@@ -173,7 +174,7 @@ class TestTheCommand:
         monkeypatch.setattr(training_main.app, "run", app_run)
         monkeypatch.setattr(sys, "argv", ["keras-i2i-export"])
         with pytest.raises(SystemExit):
-            export.main()
+            export_main()
         for name in set(flags) - before:
             delattr(flags, name)
         assert listed == {"run", "to", "seed", "version", "format", "data_dir"}
@@ -199,7 +200,7 @@ class TestTheCommand:
     def test_a_mistake_ends_in_its_message(self, run, version, tmp_path, arguments, message):
         before = sorted(version.parent.rglob("*"))
         places = {"run": run.path, "base": tmp_path / "new" / "digits", "served": version.parent}
-        code, out, err = run_in_process(export.main, *(a.format(**places) for a in arguments))
+        code, out, err = run_in_process(export_main, *(a.format(**places) for a in arguments))
         assert (code, out) == (1, "")
         assert err.startswith("error: ")
         assert message in err
@@ -365,7 +366,7 @@ class TestWholeOrAbsent:
         size = run.model("adapted", 3).stat().st_size
         resource.setrlimit(resource.RLIMIT_FSIZE, (size // 10, limits[1]))
         try:
-            code, out, err = run_in_process(export.main, f"--run={run.path}", f"--to={tmp_path}")
+            code, out, err = run_in_process(export_main, f"--run={run.path}", f"--to={tmp_path}")
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         assert (code, out) == (1, "")
@@ -391,7 +392,7 @@ class TestARun:
     def test_that_is_not_finished_says_how_to_go_on(self, tmp_path):
         run = RunDirectory.create(Experiment(run_dir=str(tmp_path / "run"), **TINY))
         code, out, err = run_in_process(
-            export.main, f"--run={run.path}", f"--to={tmp_path / 'served'}"
+            export_main, f"--run={run.path}", f"--to={tmp_path / 'served'}"
         )
         assert (code, out) == (1, "")
         assert "source_only.keras is missing: step source_only of the run is not finished." in err

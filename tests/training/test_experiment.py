@@ -444,19 +444,24 @@ def test_a_run_has_the_steps_that_its_adaptation_takes(fields, steps, make_exper
 
 
 @pytest.mark.parametrize(
-    ("method", "terms"),
+    ("method", "terms", "presets"),
     [
-        ("i2i_adapt", TERMS),
-        ("cyclegan", models.cyclegan.TERMS),
-        ("dtn", models.domain_transfer_network.TERMS),
-        ("lstnet", models.lstnet.TERMS),
+        ("i2i_adapt", TERMS, models.PRESETS),
+        ("cyclegan", models.cyclegan.TERMS, ["cyclegan"]),
+        (
+            "dtn",
+            models.domain_transfer_network.TERMS,
+            models.domain_transfer_network.PRESETS,
+        ),
+        ("lstnet", models.lstnet.TERMS, ["lstnet"]),
     ],
 )
-def test_a_method_knows_its_models_terms_and_offers_what_exists(method, terms):
+def test_a_method_knows_its_models_terms_and_offers_what_exists(method, terms, presets):
     known = METHODS[method]
     assert tuple(known.terms) == tuple(terms)
-    for weights in known.presets.values():
-        assert set(weights) <= set(terms)
+    assert tuple(known.presets) == tuple(presets)
+    for preset in presets:
+        assert set(known.weights(preset)) <= set(terms)
     assert set(known.adaptations) <= set(ADAPTATIONS)
     assert known.encoder in networks.ENCODERS
     for direction, needed in known.directions.items():

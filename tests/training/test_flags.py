@@ -147,7 +147,8 @@ def test_every_field_has_a_flag_with_help_and_its_default(name, from_arguments):
 def test_the_help_names_every_method_with_its_presets_terms_and_adaptations(name, from_arguments):
     method, flag = METHODS[name], absl_flags.FLAGS
     assert f"{name}, {method.help}" in flag["method"].help
-    assert f"{name}: {', '.join(method.presets)}" in flag["preset"].help
+    presets = ", ".join(f"{preset} ({text})" for preset, text in method.presets.items())
+    assert f"{name}: {presets}" in flag["preset"].help
     assert f"{name}: {', '.join(method.terms)}" in flag["loss_weights"].help
 
 

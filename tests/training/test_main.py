@@ -10,7 +10,7 @@ from absl import logging
 from PIL import Image
 
 from keras_i2i.errors import InputError
-from keras_i2i.training import configs, main
+from keras_i2i.training import configs, main, train
 from keras_i2i.training.run_directory import RunDirectory
 
 from .conftest import TINY
@@ -72,7 +72,7 @@ def tiny_arguments(tmp_path):
 
 def test_training_gets_the_experiment_of_the_flags(run_command, tiny_arguments, monkeypatch):
     trained = []
-    monkeypatch.setattr(main, "train", lambda *args, **kwargs: trained.append((args, kwargs)))
+    monkeypatch.setattr(train, "train", lambda *args, **kwargs: trained.append((args, kwargs)))
     code, _, err = run_command(main.train_main, *tiny_arguments, "--seeds=3,4")
     assert (code, err) == (0, "")
     (((experiment,), options),) = trained
@@ -83,7 +83,7 @@ def test_training_gets_the_experiment_of_the_flags(run_command, tiny_arguments, 
 
 def test_training_may_be_told_to_do_some_steps_only(run_command, tiny_arguments, monkeypatch):
     only = []
-    monkeypatch.setattr(main, "train", lambda experiment, **options: only.append(options["only"]))
+    monkeypatch.setattr(train, "train", lambda experiment, **options: only.append(options["only"]))
     code, _, _ = run_command(main.train_main, *tiny_arguments, "--only=source_only,adapted")
     assert code == 0
     assert only == [["source_only", "adapted"]]
@@ -101,7 +101,7 @@ def test_a_step_that_the_run_has_not_is_refused(run_command, tiny_arguments):
 def test_a_config_is_trained_by_its_name(run_command, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     trained = []
-    monkeypatch.setattr(main, "train", lambda experiment, only: trained.append(experiment))
+    monkeypatch.setattr(train, "train", lambda experiment, only: trained.append(experiment))
     arguments = ("--flagfile=lstnet_mnist_usps.cfg", "--encoder_width=0.1")
     code, _, err = run_command(main.train_main, *arguments)
     assert (code, err) == (0, "")
@@ -140,7 +140,7 @@ def test_a_mistake_ends_in_its_message(
     def fail(experiment, only):
         raise exception
 
-    monkeypatch.setattr(main, "train", fail)
+    monkeypatch.setattr(train, "train", fail)
     code, out, err = run_command(main.train_main, *tiny_arguments)
     assert (code, out) == (1, "")
     assert err.startswith("error: ")
@@ -151,7 +151,7 @@ def test_a_bug_keeps_its_stack_trace(run_command, tiny_arguments, monkeypatch):
     def fail(experiment, only):
         raise TypeError("a bug")
 
-    monkeypatch.setattr(main, "train", fail)
+    monkeypatch.setattr(train, "train", fail)
     with pytest.raises(TypeError, match="a bug"):
         run_command(main.train_main, *tiny_arguments)
 
@@ -160,7 +160,7 @@ def test_an_interruption_says_how_to_go_on(run_command, tiny_arguments, monkeypa
     def interrupt(experiment, only):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(main, "train", interrupt)
+    monkeypatch.setattr(train, "train", interrupt)
     code, _, err = run_command(main.train_main, *tiny_arguments)
     assert code == 130
     assert err == "\nInterrupted. The same command goes on where it stopped.\n"
@@ -180,7 +180,7 @@ def test_evaluation_of_no_run_says_what_to_give(run_command, tmp_path):
 
 def test_evaluation_may_be_told_where_the_data_are(run_command, saved_run, monkeypatch):
     evaluated = []
-    monkeypatch.setattr(main, "evaluate", evaluated.append)
+    monkeypatch.setattr(train, "evaluate", evaluated.append)
     run = saved_run()
     code, _, _ = run_command(main.evaluate_main, f"--run={run.path}", "--data_dir=/elsewhere")
     assert code == 0

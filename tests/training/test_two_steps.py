@@ -678,7 +678,7 @@ class TestTheDomainTransferNetwork:
         )
         for one, other in zip(model.encoder.get_weights(), given.get_weights(), strict=True):
             np.testing.assert_array_equal(one, other)
-        assert set(model.terms) == set(METHODS["dtn"].presets[preset])
+        assert set(model.terms) == set(METHODS["dtn"].weights(preset))
         assert model.get_config()["networks"] == preset
         assert not any("accuracy" in str(value) for value in history_of(run, "translator"))
         assert "adapted" not in run.returned
