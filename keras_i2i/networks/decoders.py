@@ -17,6 +17,7 @@ import keras
 from keras import layers
 
 from keras_i2i.errors import InputError
+from keras_i2i.networks.convolutions import Conv2D, Conv2DTranspose
 from keras_i2i.networks.layers import scaled
 from keras_i2i.networks.normalization import batch_norm
 
@@ -77,7 +78,7 @@ def decoder_branch(trunk_shape, channels, width=1.0, name="decoder_branch", stri
 
 
 def _stage(x, filters, number, doubling=True):
-    kind, kernel, stride = (layers.Conv2DTranspose, 4, 2) if doubling else (layers.Conv2D, 3, 1)
+    kind, kernel, stride = (Conv2DTranspose, 4, 2) if doubling else (Conv2D, 3, 1)
     x = kind(filters, kernel, stride, "same", use_bias=False, name=f"conv_{number}")(x)
     x = batch_norm(f"norm_{number}")(x)
     return layers.ReLU(name=f"relu_{number}")(x)

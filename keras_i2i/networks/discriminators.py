@@ -9,6 +9,7 @@ import keras
 from keras import layers
 
 from keras_i2i.errors import InputError
+from keras_i2i.networks.convolutions import Conv2D
 from keras_i2i.networks.layers import LEAKY_SLOPE, scaled
 from keras_i2i.networks.normalization import instance_norm
 
@@ -33,9 +34,7 @@ def image_discriminator(image_shape, width=1.0, name="image_discriminator"):
     x = images
     for stage, filters in enumerate((64, 128, 256), start=1):
         # No bias: instance normalization takes a channel's mean away.
-        x = layers.Conv2D(
-            scaled(filters, width), 4, 2, "same", use_bias=False, name=f"conv_{stage}"
-        )(x)
+        x = Conv2D(scaled(filters, width), 4, 2, "same", use_bias=False, name=f"conv_{stage}")(x)
         x = instance_norm(name=f"norm_{stage}")(x)
         x = layers.LeakyReLU(LEAKY_SLOPE, name=f"leaky_{stage}")(x)
     x = layers.Conv2D(1, 4, 2, "same", dtype="float32", name="scores")(x)

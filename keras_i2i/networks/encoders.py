@@ -12,6 +12,7 @@ from keras import layers
 
 from keras_i2i.errors import InputError
 from keras_i2i.networks.backbones import BACKBONES, backbone
+from keras_i2i.networks.convolutions import Conv2D
 from keras_i2i.networks.domain_transfer import domain_transfer_encoder
 from keras_i2i.networks.layers import scaled
 from keras_i2i.networks.normalization import batch_norm
@@ -41,9 +42,7 @@ def lenet_encoder(image_shape, width=1.0, name="encoder"):
     images = _image_input(image_shape)
     x = images
     for stage, filters in enumerate((64, 64, 128, 128), start=1):
-        x = layers.Conv2D(
-            scaled(filters, width), 4, 2, "same", use_bias=False, name=f"conv_{stage}"
-        )(x)
+        x = Conv2D(scaled(filters, width), 4, 2, "same", use_bias=False, name=f"conv_{stage}")(x)
         x = batch_norm(f"norm_{stage}")(x)
         x = layers.ReLU(name=f"relu_{stage}")(x)
     return keras.Model(images, x, name=name)

@@ -13,6 +13,7 @@ import keras
 from keras import layers
 
 from keras_i2i.errors import InputError
+from keras_i2i.networks.convolutions import Conv2D, Conv2DTranspose
 from keras_i2i.networks.layers import LEAKY_SLOPE, scaled
 from keras_i2i.networks.normalization import instance_norm
 
@@ -68,7 +69,7 @@ def unet_generator(
     x, skips = images, [images]
     filters = [scaled(FILTERS[min(stage, len(FILTERS) - 1)], width) for stage in range(stages)]
     for stage in range(1, stages + 1):
-        x = _stage(x, layers.Conv2D, filters[stage - 1], f"down_{stage}")
+        x = _stage(x, Conv2D, filters[stage - 1], f"down_{stage}")
         skips.append(x)
     skips.pop()
     for stage in range(stages, 0, -1):
@@ -80,7 +81,7 @@ def unet_generator(
             return layers.Concatenate(name=f"up_{stage}_skip")([x, skips[stage - 1]])
 
         # This stage gives the size of stage - 1 on the way down, and as many features.
-        x = _stage(x, layers.Conv2DTranspose, filters[max(stage - 2, 0)], f"up_{stage}", with_skip)
+        x = _stage(x, Conv2DTranspose, filters[max(stage - 2, 0)], f"up_{stage}", with_skip)
     x = layers.Conv2D(image_shape[-1], 3, padding="same", kernel_initializer=_normal(), name="out")(
         x
     )
@@ -130,17 +131,13 @@ def patch_discriminator(image_shape, width=1.0, name="patch_discriminator", patc
     if patch == 23:
         kernel = 2
         for stage, filters in enumerate(FILTERS[:3], start=1):
-            x = _block(x, layers.Conv2D, scaled(filters, width), 2, f"stage_{stage}")
+            x = _block(x, Conv2D, scaled(filters, width), 2, f"stage_{stage}")
     else:
         kernel = 4
         for stage, filters in enumerate(FILTERS[:3], start=1):
-            x = _block(
-                x, layers.Conv2D, scaled(filters, width), 2, f"stage_{stage}", kernel, stage > 1
-            )
+            x = _block(x, Conv2D, scaled(filters, width), 2, f"stage_{stage}", kernel, stage > 1)
         x = layers.ZeroPadding2D(1, name="stage_4_padding")(x)
-        x = _block(
-            x, layers.Conv2D, scaled(FILTERS[3], width), 1, "stage_4", kernel, padding="valid"
-        )
+        x = _block(x, Conv2D, scaled(FILTERS[3], width), 1, "stage_4", kernel, padding="valid")
         x = layers.ZeroPadding2D(1, name="scores_padding")(x)
     x = layers.Conv2D(1, kernel, kernel_initializer=_normal(), dtype="float32", name="scores")(x)
     return keras.Model(images, x, name=name)
@@ -149,8 +146,8 @@ def patch_discriminator(image_shape, width=1.0, name="patch_discriminator", patc
 def _stage(x, first, filters, name, then=lambda x: x):
     """A convolution of stride 2, whatever comes `then`, and two convolutions of stride 1."""
     x = then(_block(x, first, filters, 2, f"{name}_1"))
-    x = _block(x, layers.Conv2D, filters, 1, f"{name}_2")
-    return _block(x, layers.Conv2D, filters, 1, f"{name}_3")
+    x = _block(x, Conv2D, filters, 1, f"{name}_2")
+    return _block(x, Conv2D, filters, 1, f"{name}_3")
 
 
 def _block(x, convolution, filters, stride, name, kernel=3, normalized=True, padding="same"):

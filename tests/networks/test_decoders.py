@@ -41,7 +41,7 @@ def test_each_stride_has_the_papers_layers_one_after_the_other(stride):
         for kind, kernel, step, filters in paper:
             number += 1
             conv = network.get_layer(f"conv_{number}")
-            assert type(conv) is kind and conv.input is x
+            assert isinstance(conv, kind) and conv.input is x
             assert (conv.kernel_size, conv.strides) == ((kernel, kernel), (step, step))
             assert (conv.filters, conv.padding) == (filters, "same")
             assert conv.activation is keras.activations.linear

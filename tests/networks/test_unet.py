@@ -8,6 +8,7 @@ import tensorflow as tf
 from keras_i2i import networks
 from keras_i2i.errors import InputError
 from keras_i2i.networks import unet
+from keras_i2i.networks.convolutions import Conv2D, Conv2DTranspose
 from keras_i2i.networks.normalization import InstanceNormalization
 
 # name → filters of a stage at full width, and its stride. In a stage the first has the stride.
@@ -60,13 +61,13 @@ def test_the_way_down_halves_three_times(generator):
     for depth, (stage, filters) in enumerate(DOWN.items(), start=1):
         shape = 16 // 2**depth, 24 // 2**depth
         for number, stride in ((1, 2), (2, 1), (3, 1)):
-            check_block(generator, f"{stage}_{number}", keras.layers.Conv2D, filters, stride, shape)
+            check_block(generator, f"{stage}_{number}", Conv2D, filters, stride, shape)
 
 
 def test_the_way_up_doubles_three_times(generator):
     for depth, (stage, filters) in zip((2, 1, 0), UP.items(), strict=True):
         shape = 16 // 2**depth, 24 // 2**depth
-        transposed, plain = keras.layers.Conv2DTranspose, keras.layers.Conv2D
+        transposed, plain = Conv2DTranspose, Conv2D
         check_block(generator, f"{stage}_1", transposed, filters, 2, shape)
         check_block(generator, f"{stage}_2", plain, filters, 1, shape)
         check_block(generator, f"{stage}_3", plain, filters, 1, shape)
@@ -112,7 +113,7 @@ def test_images_become_images_of_their_shape_in_range(shape, randomized, noise):
 def test_a_generator_may_have_other_depths(stages, down):
     width, side = 1 / 16, 2 ** (stages + 1)
     network = networks.unet_generator((side, 2 * side, 3), width, stages=stages)
-    plain = keras.layers.Conv2D
+    plain = Conv2D
     sizes = [network.inputs[0]]
     for depth, filters in enumerate(down, start=1):
         shape = side // 2**depth, 2 * side // 2**depth
@@ -121,7 +122,7 @@ def test_a_generator_may_have_other_depths(stages, down):
         sizes.append(network.get_layer(f"down_{depth}_3_leaky").output)
     for depth, filters in zip(range(stages, 0, -1), [*down[-2::-1], 64], strict=True):
         shape = side // 2 ** (depth - 1), 2 * side // 2 ** (depth - 1)
-        transposed = keras.layers.Conv2DTranspose
+        transposed = Conv2DTranspose
         check_block(network, f"up_{depth}_1", transposed, filters // 16, 2, shape)
         for number in (2, 3):
             check_block(network, f"up_{depth}_{number}", plain, filters // 16, 1, shape)
@@ -244,7 +245,7 @@ def test_a_generator_survives_a_file(at_inference, reloaded, randomized, noise):
 def test_the_discriminator_has_the_papers_blocks(discriminator):
     for stage, filters in enumerate((64, 128, 256), start=1):
         shape = 32 // 2**stage, 40 // 2**stage
-        check_block(discriminator, f"stage_{stage}", keras.layers.Conv2D, filters, 2, shape)
+        check_block(discriminator, f"stage_{stage}", Conv2D, filters, 2, shape)
     last = discriminator.get_layer("scores")
     assert last.input is discriminator.get_layer("stage_3_leaky").output
     assert len(convs(discriminator)) == 4 and discriminator.layers[-1] is last
