@@ -10,6 +10,8 @@ import pytest
 from keras_i2i.training.experiment import Experiment
 from keras_i2i.training.run_directory import RunDirectory
 
+pytestmark = pytest.mark.slow
+
 SCRIPT = pathlib.Path(__file__).parents[2] / "benchmarks" / "serving.py"
 
 

@@ -539,6 +539,7 @@ def test_fit_does_not_look_at_labels(build, snapshot):
 # Several replicas
 
 
+@pytest.mark.slow
 def test_two_replicas_take_the_step_of_one_on_the_same_global_batch(build, two_replicas):
     # One step: the second would also show how the first one's rounding grows. Without cycles, whose
     # graphs take long to trace.

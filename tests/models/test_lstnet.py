@@ -452,6 +452,7 @@ def test_fit_does_without_labels(build):
     assert logs[0]["loss"][0] == pytest.approx(weighted, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_two_replicas_take_the_step_of_one(build, two_replicas):
     """Both get the same images: batch norm's moments are each replica's own."""
     half = make_images(3)

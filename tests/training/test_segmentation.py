@@ -212,6 +212,7 @@ class TestAnInterruptedRun:
         assert "adapted, seed 0: continuing from step 1." in continue_quietly(experiment)
         assert_same_run(run, full, STEPS)
 
+    @pytest.mark.slow
     def test_in_the_baseline_too(self, start, full):
         experiment = start()
         with pytest.MonkeyPatch.context() as patch:
