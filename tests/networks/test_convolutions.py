@@ -80,10 +80,17 @@ def test_in_half_precision(noise, ours, theirs):
     [("mixed_bfloat16", 8, True), ("mixed_float16", 8, True), ("mixed_bfloat16", 10, False),
      ("mixed_bfloat16", None, False), ("float32", 8, False)],
 )  # fmt: skip
-def test_where_it_pays(policy, side, pays):
+def test_where_it_pays(monkeypatch, policy, side, pays):
+    monkeypatch.setattr(tf.config, "list_logical_devices", lambda kind: [])
     layer = Conv2D(3, 4, 2, "same", dtype=policy)
     shape = layer.compute_output_shape((None, side, side, 2))
     assert convolutions._pays(layer, shape) is pays
+
+
+def test_on_a_gpu_it_does_not(monkeypatch):
+    layer = Conv2D(3, 4, 2, "same", dtype="mixed_bfloat16")
+    monkeypatch.setattr(tf.config, "list_logical_devices", lambda kind: [kind])
+    assert not convolutions._pays(layer, (None, 4, 4, 3))
 
 
 def test_where_it_does_not_pay_layers_are_keras_s(noise):
