@@ -4,6 +4,7 @@ import contextlib
 import functools
 import io
 import json
+import shutil
 import zipfile
 
 import h5py
@@ -180,6 +181,19 @@ def interrupt_in_an_epoch(patch, title, epoch, batch):
             raise KeyboardInterrupt
 
     patch.setattr(callbacks.Progress, "on_train_batch_end", interrupted)
+
+
+def interrupted_run(experiment, finished, before, title, epoch, batch=0):
+    """A run with these steps of a finished one's, stopped by Ctrl-C in the step of that title."""
+    run = RunDirectory.create(experiment)
+    shutil.copytree(finished.path / "history", run.path / "history")
+    for step in before:
+        shutil.copy(finished.model(step, 0), run.model(step, 0))
+    with pytest.MonkeyPatch.context() as patch:
+        interrupt_in_an_epoch(patch, title, epoch, batch)
+        with pytest.raises(KeyboardInterrupt):
+            train(experiment, lambda line: None)
+    return run
 
 
 def assert_all_of(images, labels, examples):

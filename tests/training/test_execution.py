@@ -1,17 +1,15 @@
 """Runs in half precision, several steps at a time, profiled: they resume as others do."""
 
-import shutil
-
 import pytest
 from tensorboard.backend.event_processing import plugin_asset_util
 from tensorflow.tsl.profiler.protobuf import xplane_pb2
 
 from keras_i2i.training.experiment import Experiment
 from keras_i2i.training.run_directory import RunDirectory
-from keras_i2i.training.train import load_model, train
+from keras_i2i.training.train import load_model
 
 from .conftest import TINY, small_data
-from .runs import Trained, assert_same_run, continue_quietly, interrupt_in_an_epoch
+from .runs import Trained, assert_same_run, continue_quietly, interrupted_run
 
 STEPS = ("source_only", "adapted")
 FIELDS = {
@@ -42,14 +40,8 @@ def finished(start):
 
 def test_an_interrupted_run_ends_as_if_it_had_not_been(start, finished):
     experiment = start()
-    run = RunDirectory.create(experiment)
-    shutil.copytree(finished.path / "history", run.path / "history")
-    shutil.copy(finished.model("source_only", 0), run.model("source_only", 0))
-    with pytest.MonkeyPatch.context() as patch:
-        # Two steps came back to Python together.
-        interrupt_in_an_epoch(patch, "adapted", epoch=1, batch=1)
-        with pytest.raises(KeyboardInterrupt):
-            train(experiment, lambda line: None)
+    # Two steps come back to Python together.
+    run = interrupted_run(experiment, finished, ["source_only"], "adapted", epoch=1, batch=1)
     assert "adapted, seed 0: continuing from step 2." in continue_quietly(experiment)
     assert_same_run(run, finished, STEPS)
 

@@ -22,7 +22,7 @@ from .runs import (
     assert_same_run,
     continue_quietly,
     history_of,
-    interrupt_in_an_epoch,
+    interrupted_run,
     learning_eagerly,
     same_weights,
     write_images,
@@ -199,14 +199,7 @@ class TestAnInterruptedRun:
     @pytest.mark.parametrize("step", ["translator", "on_translated_source"])
     def test_ends_as_if_it_had_not_been(self, step, start, full):
         experiment = start(**FIELDS)
-        run = RunDirectory.create(experiment)
-        shutil.copytree(full.path / "history", run.path / "history")
-        for before in STEPS[: STEPS.index(step)]:
-            shutil.copy(full.model(before, 0), run.model(before, 0))
-        with pytest.MonkeyPatch.context() as patch:
-            interrupt_in_an_epoch(patch, step, epoch=1, batch=0)
-            with pytest.raises(KeyboardInterrupt):
-                train(experiment, lambda line: None)
+        run = interrupted_run(experiment, full, STEPS[: STEPS.index(step)], step, epoch=1)
         assert f"{step}, seed 0: continuing from step 1." in continue_quietly(experiment)
         assert_same_run(run, full, STEPS)
 

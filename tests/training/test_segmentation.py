@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import json
-import shutil
 
 import numpy as np
 import pytest
@@ -22,6 +21,7 @@ from .runs import (
     continue_quietly,
     history_of,
     interrupt_in_an_epoch,
+    interrupted_run,
     learning_eagerly,
     same_weights,
     write_images,
@@ -201,14 +201,7 @@ class TestAFinishedRun:
 class TestAnInterruptedRun:
     def test_ends_as_if_it_had_not_been(self, start, full):
         experiment = start()
-        run = RunDirectory.create(experiment)
-        shutil.copytree(full.path / "history", run.path / "history")
-        for step in ("source_only", "target_only"):
-            shutil.copy(full.model(step, 0), run.model(step, 0))
-        with pytest.MonkeyPatch.context() as patch:
-            interrupt_in_an_epoch(patch, "adapted", epoch=1, batch=0)
-            with pytest.raises(KeyboardInterrupt):
-                train(experiment, lambda line: None)
+        run = interrupted_run(experiment, full, ["source_only", "target_only"], "adapted", epoch=1)
         assert "adapted, seed 0: continuing from step 1." in continue_quietly(experiment)
         assert_same_run(run, full, STEPS)
 
