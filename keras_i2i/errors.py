@@ -1,4 +1,4 @@
-"""The one exception that stands for a user's mistake."""
+"""The exceptions whose message is all that a user needs to know."""
 
 
 class InputError(ValueError):
@@ -6,4 +6,12 @@ class InputError(ValueError):
 
     The message says what was given, what was expected and what to do. The command line prints
     it as one line and exits with a non-zero code; in a notebook it is an ordinary `ValueError`.
+    """
+
+
+class TrainingDiverged(ArithmeticError):
+    """A loss or a weight is no longer a finite number, and training has stopped.
+
+    The message names the loss or weight, the step, what is left to go on from, and what to try. The
+    command line prints it and exits with a non-zero code.
     """

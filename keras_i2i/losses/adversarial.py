@@ -6,6 +6,8 @@ has. Scores have shape (batch, ...), any real number; every loss has shape (batc
 value per image, averaged over the score map. Dividing by the batch is the model's business.
 """
 
+import math
+
 import keras
 from keras import ops
 
@@ -17,10 +19,13 @@ from keras_i2i.losses.reduction import per_image
 class AdversarialObjective:
     """What every objective offers; see the module's docstring for shapes.
 
-    `boundary` is the score at which a discriminator is undecided.
+    `boundary` is the score at which a discriminator is undecided; `undecided` is the loss of one
+    that always is, where no loss can be below 0. None: losses have no such floor, and how near it a
+    discriminator has come cannot be said.
     """
 
     boundary = 0.0
+    undecided = None
 
     def discriminator(self, real_scores, fake_scores):
         """Loss of the discriminator, per image. The two batches have the same size."""
@@ -64,6 +69,7 @@ class LeastSquares(AdversarialObjective):
     """
 
     boundary = 0.5
+    undecided = 0.5
 
     def discriminator(self, real_scores, fake_scores):
         """(D(real) - 1)² + D(fake)²."""
@@ -121,6 +127,8 @@ class LogitObjective(AdversarialObjective):
     that negating scores swaps the labels. Computed as softplus, so that no logit overflows. L_D is
     > 0; a discriminator that knows nothing answers 0 and pays 2 log 2.
     """
+
+    undecided = 2 * math.log(2)
 
     def discriminator(self, real_scores, fake_scores):
         """-log σ(D(real)) - log(1 - σ(D(fake)))."""

@@ -9,9 +9,12 @@ float32 and is > 0. A discriminator that knows nothing pays 3 log 3 and lets the
 2 log 3.
 """
 
+import math
+
 from keras import ops
 
 TRANSLATED, REBUILT, REAL = range(3)
+UNDECIDED = 3 * math.log(3)
 
 
 def ternary_discriminator_loss(translated_logits, rebuilt_logits, real_logits):

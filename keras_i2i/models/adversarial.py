@@ -1,6 +1,7 @@
 """The alternation of discriminator and generator updates, written once for every method."""
 
 import functools
+import types
 
 import keras
 import tensorflow as tf
@@ -33,7 +34,9 @@ class AdversarialModel(TrainsOnManyWorkers, ImageModel):
       total, the gradients, the log and the metrics all come from iterating these dicts.
 
     - optionally `measures`, names of further values to log, which `generator_losses` and
-      `discriminator_losses` hand over as they go by `self.measure(name, values)`.
+      `discriminator_losses` hand over as they go by `self.measure(name, values)`;
+    - optionally `undecided`, dict, discriminator → what it loses while it knows nothing, of those
+      whose losses have a floor of 0. By this a watcher of the training sees whether one has won.
 
     Losses are per image until this class divides by the *global* batch: gradients are summed over
     replicas, logged values are plain means over all images. Logged are `loss` (the generators'
@@ -48,6 +51,7 @@ class AdversarialModel(TrainsOnManyWorkers, ImageModel):
 
     TERMS = ()
     measures = ()
+    undecided = types.MappingProxyType({})
 
     def __init__(self, image_shape, target_shape=None, seed=None, **kwargs):
         super().__init__(image_shape, target_shape, **kwargs)

@@ -234,6 +234,12 @@ class CycleGAN(AdversarialModel):
             self.measure(f"d_{name}_accuracy", 0.5 * right)
         return terms
 
+    @property
+    def undecided(self):
+        """Half of what either discriminator's objective has it lose."""
+        level = self.image_objective.undecided
+        return {} if level is None else dict.fromkeys(self.discriminators, 0.5 * level)
+
     def mapping(self, origin, destination):
         """G towards the target, F towards the source; both leave their own domain as it is."""
         self.check_domain(origin)

@@ -37,7 +37,12 @@ from keras import ops
 from keras_i2i import losses
 from keras_i2i.errors import InputError
 from keras_i2i.losses.features import cosine_distance
-from keras_i2i.losses.ternary import REAL, ternary_discriminator_loss, ternary_generator_loss
+from keras_i2i.losses.ternary import (
+    REAL,
+    UNDECIDED,
+    ternary_discriminator_loss,
+    ternary_generator_loss,
+)
 from keras_i2i.models.adversarial import AdversarialModel, checked_weights
 from keras_i2i.networks.domain_transfer import NETWORKS, fitted
 
@@ -189,6 +194,11 @@ class DomainTransferNetwork(AdversarialModel):
     def discriminator_losses(self, batch, outputs):
         """L_D."""
         return {"ternary": ternary_discriminator_loss(*self._answers(batch, outputs))}
+
+    @property
+    def undecided(self):
+        """D's 3 log 3."""
+        return dict.fromkeys(self.discriminators, UNDECIDED)
 
     def encoder_of(self, domain):
         """f, for target images after they are brought to its shape."""

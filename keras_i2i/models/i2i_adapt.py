@@ -326,6 +326,15 @@ class I2IAdapt(AdversarialModel):
                 terms[name] += penalty
         return terms
 
+    @property
+    def undecided(self):
+        """By each discriminator's own objective; a Wasserstein critic has no such level."""
+        levels = {
+            name: (self.feature_objective if name == "feature" else self.image_objective).undecided
+            for name in self.discriminators
+        }
+        return {name: level for name, level in levels.items() if level is not None}
+
     def mapping(self, origin, destination):
         """The origin's encoder, then the destination's decoder."""
         self.check_domain(origin)

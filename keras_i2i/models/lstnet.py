@@ -233,6 +233,12 @@ class LSTNet(AdversarialModel):
             terms[name] = self.objective.discriminator(*on_both(discriminator, real, fake))
         return terms
 
+    @property
+    def undecided(self):
+        """The same of all three games."""
+        level = self.objective.undecided
+        return {} if level is None else dict.fromkeys(self.discriminators, level)
+
     def encoder_of(self, domain):
         """E_1 or E_2: a function from images to latents (batch, L, L, D)."""
         self.check_domain(domain)

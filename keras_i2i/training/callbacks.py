@@ -1,5 +1,6 @@
 """What happens around training: checkpoints, the log, image grids, the progress line."""
 
+import contextlib
 import json
 import sys
 import time
@@ -7,9 +8,9 @@ import time
 import keras
 import numpy as np
 import tensorflow as tf
+from keras import ops
 
 from keras_i2i import data
-from keras_i2i.evaluation.metrics import COLLAPSED_DIVERSITY, diversity
 from keras_i2i.files import write_text
 
 
@@ -44,6 +45,10 @@ class Checkpoint(keras.callbacks.Callback):
         self._manager = tf.train.CheckpointManager(checkpoint, str(folder), max_to_keep=keep)
         self._checkpoint = checkpoint
 
+    def latest(self):
+        """Path of the latest checkpoint; None if there is none."""
+        return self._manager.latest_checkpoint
+
     def restore(self):
         """Restores the latest checkpoint, if there is one; returns the epochs that it has seen."""
         if self._manager.latest_checkpoint:
@@ -59,7 +64,9 @@ class Checkpoint(keras.callbacks.Callback):
 class History(keras.callbacks.Callback):
     """Adds measures to each epoch's log and writes all of it as JSON.
 
-    Put it before the other callbacks: they see what it adds.
+    Put it before the other callbacks: they see what it adds. Beside the log an epoch's object has
+    the `step`, the `seconds` so far, the generators' `learning_rate`, and `warnings`, those that
+    others have put there, if there are any.
 
     Args:
         path: file, a list with one object for each epoch.
@@ -73,6 +80,7 @@ class History(keras.callbacks.Callback):
         self.path = path
         self.entries = json.loads(path.read_text())[:epochs] if epochs and path.exists() else []
         self.measures = measures
+        self.warnings = []
         self._before = self.entries[-1]["seconds"] if self.entries else 0.0
 
     def on_train_begin(self, logs=None):
@@ -86,53 +94,62 @@ class History(keras.callbacks.Callback):
         entry = {
             "step": int(self.model.optimizer.iterations.numpy()),
             "seconds": round(self._before + time.monotonic() - self._started, 1),
+            "learning_rate": float(self.model.optimizer.learning_rate),
         }
         entry |= {name: float(value) for name, value in logs.items()}
+        if self.warnings:
+            entry["warnings"], self.warnings = self.warnings, []
         self.entries.append(entry)
         write_text(self.path, json.dumps(self.entries, indent=1))
 
 
-class Diversity(keras.callbacks.Callback):
-    """Says so when a translator collapses onto a few outputs.
+class OnAveragedWeights(keras.callbacks.Callback):
+    """Lets callbacks look, at each epoch's end, at the averaged weights: those a run ends with.
 
-    Adds `diversity` to each epoch's log: how much translations differ from each other, as a share
-    of how much real images of that domain do (`evaluation.metrics.diversity`, no labels needed); of
-    two directions the smaller. Put it before `History`. Two epochs in a row below
-    `COLLAPSED_DIVERSITY` bring a warning.
+    Training then goes on with its own, bit for bit.
 
     Args:
-        source: source training images (n, H, W, C) in [-1, 1].
-        target: target training images (n, H, W, C).
-        log: where to warn.
+        callbacks: in their order. Of what Keras calls they get beginnings and ends of trainings,
+            and ends of epochs.
     """
 
-    def __init__(self, source, target, log=print):
+    def __init__(self, callbacks):
         super().__init__()
-        self.images = {"source": source, "target": target}
-        self.log = log
-        self._low = 0
+        self.callbacks = callbacks
+
+    def set_model(self, model):
+        """Hands the model on."""
+        super().set_model(model)
+        for callback in self.callbacks:
+            callback.set_model(model)
+
+    def on_train_begin(self, logs=None):
+        """Hands it on."""
+        for callback in self.callbacks:
+            callback.on_train_begin(logs)
 
     def on_epoch_end(self, epoch, logs=None):
-        """Measures and, if need be, warns."""
-        shares = {}
-        for direction in self.model.directions:
-            origin, destination = direction.split("_to_")
-            translated = np.nan_to_num(self.model.translate(self.images[origin], direction))
-            shares[direction] = _spread(translated) / _spread(self.images[destination])
-        worst = min(shares, key=shares.get)
-        logs["diversity"] = shares[worst]
-        self._low = self._low + 1 if shares[worst] < COLLAPSED_DIVERSITY else 0
-        if self._low == 2:
-            self.log(
-                f"warning: translations {worst.replace('_', ' ')} differ from each other only "
-                f"{shares[worst]:.0%} as much as real images do. The translator may have collapsed "
-                "onto a few outputs; a lower learning rate or a heavier cycle, identity or "
-                "constancy term can help."
-            )
+        """Hands it on, with other weights in place."""
+        with _averaged_weights(self.model):
+            for callback in self.callbacks:
+                callback.on_epoch_end(epoch, logs)
+
+    def on_train_end(self, logs=None):
+        """Hands it on."""
+        for callback in self.callbacks:
+            callback.on_train_end(logs)
 
 
-def _spread(images):
-    return diversity(images, np.zeros(len(images)))
+@contextlib.contextmanager
+def _averaged_weights(model):
+    variables = model.trainable_variables
+    own = [ops.copy(variable) for variable in variables]
+    try:
+        model.optimizer.finalize_variable_values(variables)
+        yield
+    finally:
+        for variable, value in zip(variables, own, strict=True):
+            variable.assign(value)
 
 
 class ImageGrid(keras.callbacks.Callback):
@@ -177,12 +194,14 @@ class Progress(keras.callbacks.Callback):
         steps: all its steps.
         steps_per_epoch: steps of an epoch.
         stream: where to write.
+        hidden: names in the log that are not for this line.
     """
 
     WIDTH = 24
 
-    def __init__(self, title, steps, steps_per_epoch, stream=None):
+    def __init__(self, title, steps, steps_per_epoch, stream=None, hidden=()):
         super().__init__()
+        self.hidden = hidden
         self.title, self.steps, self.steps_per_epoch = title, steps, steps_per_epoch
         self.stream = stream or sys.stdout
         self.live = self.stream.isatty()
@@ -214,7 +233,11 @@ class Progress(keras.callbacks.Callback):
         elapsed = self._shown - self._started
         left = elapsed / (step - self._first) * (self.steps - step)
         full = round(self.WIDTH * step / self.steps)
-        losses = "  ".join(f"{name} {float(value):.3f}" for name, value in (logs or {}).items())
+        losses = "  ".join(
+            f"{name} {float(value):.3f}"
+            for name, value in (logs or {}).items()
+            if name not in self.hidden
+        )
         line = (
             f"{self.title} [{'#' * full}{'.' * (self.WIDTH - full)}] {step}/{self.steps}  "
             f"{_clock(left)} left  {losses}"

@@ -152,8 +152,22 @@ class Experiment:
     )
     beta_1: float = _option(0.5, "Adam's first momentum.", minimum=0)
     schedule: str = _option("constant", "Learning rate over the run.", choices=SCHEDULES)
+    learning_rate_factor: float = _option(
+        1.0,
+        "Factor on every learning rate and schedule. A run that is continued may have another, "
+        "which counts from there on: after losses that were not finite, give 0.3.",
+        above=0,
+    )
     ema_momentum: float = _option(
         0.0, "Momentum of averaged weights that replace the last ones; 0: off.", minimum=0
+    )
+    select: str = _option(
+        "last",
+        "Which epoch's model the run keeps, of the method's model and of the classifier on "
+        "translated source images. last; or the best by a validator that needs no target labels: "
+        "source_validation_accuracy, target_entropy, information_maximization, "
+        "soft_neighbourhood_density, proxy_a_distance.",
+        choices=_names_of("training.selection:CHOICES"),
     )
     discriminator_steps: int = _option(1, "Discriminator updates on each batch.", minimum=1)
     generator_steps: int = _option(1, "Alternations on each batch.", minimum=1)
@@ -694,6 +708,7 @@ class Experiment:
         options = self.reader_options(shape, rate)
         model = Classifier(shape, self.num_classes, dtype=self.dtype, **options)
         self._batch_norm_of(model)
+        rate = self.learning_rate_factor * rate
         rate = scheduled(rate, self.classifier_schedule, self.classifier_steps)
         model.compile(Adam(rate, global_clipnorm=self.clip_norm or None), **self._execution)
         return model

@@ -5,7 +5,7 @@ import sys
 from absl import app, logging
 from absl import flags as absl_flags
 
-from keras_i2i.errors import InputError
+from keras_i2i.errors import InputError, TrainingDiverged
 from keras_i2i.training import configs, flags
 from keras_i2i.training.run_directory import RunDirectory
 
@@ -124,7 +124,7 @@ def run_command(command):
 
 def _told():
     """Errors whose message is all that a user needs to know."""
-    errors = [InputError, OSError]
+    errors = [InputError, TrainingDiverged, OSError]
     if "tensorflow" in sys.modules:  # Else there are none of its errors, and it need not be loaded.
         errors.append(sys.modules["tensorflow"].errors.OpError)
     return tuple(errors)

@@ -70,8 +70,9 @@ def optimizers(experiment, updates):
     if experiment.ema_momentum:
         ema = {"use_ema": True, "ema_momentum": experiment.ema_momentum}
     their_rate = experiment.discriminator_learning_rate or experiment.learning_rate
+    factor = experiment.learning_rate_factor
     ours, theirs = (
-        scheduled(rate, experiment.schedule, updates * steps)
+        scheduled(factor * rate, experiment.schedule, updates * steps)
         for rate, steps in (
             (experiment.learning_rate, 1),
             (their_rate, experiment.discriminator_steps),

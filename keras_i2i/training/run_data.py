@@ -99,6 +99,24 @@ class RunData:
         """A few training images of each domain, the target's without labels, likewise."""
         return self._first(count, self.source, self.target)
 
+    def validation_images(self, count):
+        """What validators look at: at most `count` images of each domain, in [-1, 1].
+
+        Returns:
+            Source images that were not trained on and their labels, or training images and None if
+            none were kept; and target training images, which have no labels here.
+        """
+        held_out = self.source_validation is not None and len(self.source_validation) > 0
+        source, labels = self._labelled(count, self.source_validation if held_out else self.source)
+        _, target = self._first(count, self.source[:1], self.target)
+        return source, labels if held_out else None, target
+
+    def monitored_images(self, count):
+        """At most `count` training images of each domain, in [-1, 1], and the source's labels."""
+        source, labels = self._labelled(count, self.source)
+        _, target = self._first(count, self.source[:1], self.target)
+        return source, target, labels
+
     def shaped_first(self):
         """`write_translated_copy`'s arguments for source images that are of many sizes, or cut."""
         experiment = self._experiment
@@ -127,6 +145,15 @@ class RunData:
                 examples = examples[: _NEIGHBOUR_BYTES // math.prod(shape)]
             chosen[f"{domain}_train"] = self._in_memory(examples.without_labels(), shape)
         return chosen
+
+    def _labelled(self, count, examples):
+        """Source images as `_first` prepares them, and the labels of those that can be read."""
+        shape = self._experiment.image_shape
+        examples = examples[:count]
+        if examples.has_masks:
+            examples = examples.without_labels()
+        examples = self._in_memory(examples, shape)
+        return _prepared(examples, shape), examples.labels
 
     def _first(self, count, source, target):
         shapes = self._experiment.image_shape, self._experiment.target_shape

@@ -11,6 +11,10 @@ from keras_i2i.training import flags
 # These do not change what a run computes: where it lies, on which devices, what is watched of it.
 _WITHOUT_EFFECT = ("run_dir", "data_dir", "strategy", "communication", "profile")
 
+# A run may go on with another value of these. They say what becomes of its steps from there on, and
+# the history says since when.
+_MAY_CHANGE = ("learning_rate_factor",)
+
 # The step that trains the method's own model; which of the two depends on whether it is the reader.
 MAIN_STEPS = ("adapted", "translator")
 
@@ -142,6 +146,10 @@ class RunDirectory:
         """Folder of a step's checkpoints."""
         return self.path / "checkpoints" / f"seed_{seed}_{step}"
 
+    def selectable(self, step, seed):
+        """Folder of the models of a step's epochs that may be picked."""
+        return self.path / "checkpoints" / f"seed_{seed}_{step}_selected"
+
     def tensorboard(self, step, seed):
         """Folder of a step's TensorBoard events."""
         return self.path / "tensorboard" / f"seed_{seed}" / step
@@ -150,7 +158,8 @@ class RunDirectory:
 def _difference(old, new):
     def read(text):
         pairs = (line[2:].partition("=") for line in text.splitlines() if line.startswith("--"))
-        return {name: value for name, _, value in pairs if name not in _WITHOUT_EFFECT}
+        free = (*_WITHOUT_EFFECT, *_MAY_CHANGE)
+        return {name: value for name, _, value in pairs if name not in free}
 
     old, new = read(old), read(new)
     lines = []

@@ -13,16 +13,12 @@ from keras_i2i.evaluation import page, report
 from keras_i2i.evaluation.segmentation import evaluate_segmentation
 from keras_i2i.files import replacing, write_json
 from keras_i2i.models import ReadsThroughTranslation, WeightedSum, choose_weight
-from keras_i2i.training import callbacks, flags
+from keras_i2i.training import callbacks, divergence, flags, selection, watching
 from keras_i2i.training.methods import METHODS
 from keras_i2i.training.run_data import RunData
 from keras_i2i.training.run_directory import MAIN_STEPS, RunDirectory
 from keras_i2i.training.strategy import make_replicas
 
-# The learning curve and the image grids are looked at, not reported: a part of the images will do.
-_CURVE_IMAGES = 2000
-_GRID_IMAGES = 10
-_DIVERSITY_IMAGES = 200
 _WEIGHT_IMAGES = 2000
 
 _CLASSIFIER_STEPS = ("source_only", "target_only")
@@ -365,7 +361,9 @@ def _train_step(run, step, seed, domains, replicas, log):
     checkpoint = callbacks.Checkpoint(
         run.checkpoints(step, seed), model, experiment.keep_checkpoints, beside
     )
+    rates = divergence.constant_rates(model)
     done = checkpoint.restore()
+    divergence.set_constant_rates(model, rates)
     if done != replicas.from_chief(lambda: done):
         raise InputError(
             f"Not all workers see the same in {run.checkpoints(step, seed)}. Give a --run_dir on a "
@@ -377,10 +375,20 @@ def _train_step(run, step, seed, domains, replicas, log):
     elif step in MAIN_STEPS:
         _explain(model, METHODS[experiment.method].terms, log)
 
-    watching = []
+    title = f"{step}, seed {seed}"
+    # On all workers, which see the same losses: none is left waiting for one that has stopped.
+    around = [divergence.StopsDivergence(title, per_epoch, checkpoint.latest)]
+    watched = None
     if replicas.is_chief:
-        watching = _watching(run, step, seed, domains, model, done, log)
-        watching += [callbacks.Progress(f"{step}, seed {seed}", steps, per_epoch), checkpoint]
+        watched = watching.watch(
+            run, step, seed, domains, model, done, lambda name: load_model(run, name, seed), log
+        )
+        around += [
+            *watched.callbacks,
+            _tensorboard(run, step, seed),
+            callbacks.Progress(title, steps, per_epoch, hidden=watching.HIDDEN),
+            checkpoint,
+        ]
     with data.input_errors():
         model.fit(
             replicas.batches(
@@ -391,34 +399,30 @@ def _train_step(run, step, seed, domains, replicas, log):
             epochs=math.ceil(steps / per_epoch),
             shuffle=False,  # the data are
             verbose=0,
-            callbacks=watching,
+            callbacks=around,
         )
-    replicas.from_chief(lambda: _save(model, run.model(step, seed)))
+    selected = watched and watched.selection
+    replicas.from_chief(lambda: _save(model, run.model(step, seed), selected))
 
 
-def _watching(run, step, seed, domains, model, done, log):
-    """What looks at a model after each epoch, and writes down what it sees."""
-    folder = run.tensorboard(step, seed)
-    diversity, grids = [], []
-    if model.can_translate:
-        diversity = [callbacks.Diversity(*domains.training_images(_DIVERSITY_IMAGES), log)]
-        grids = [callbacks.ImageGrid(folder / "images", *domains.test_images(_GRID_IMAGES))]
-    watched = domains.watched(step, model, _CURVE_IMAGES)
+def _tensorboard(run, step, seed):
+    """Scalars for TensorBoard and, of the method's model, the profile that was asked for."""
     profiled = run.experiment.profiled_steps if step == _main_step(run.experiment) else None
     if profiled:
         # TensorBoard's callback counts what runs without coming back to Python.
         profiled = tuple((n - 1) // run.experiment.steps_per_execution + 1 for n in profiled)
-    return [
-        *diversity,  # before the history, which writes its number down
-        callbacks.History(run.history(step, seed), done, watched),
-        *grids,
-        keras.callbacks.TensorBoard(folder, write_graph=False, profile_batch=profiled or 0),
-    ]
+    return keras.callbacks.TensorBoard(
+        run.tensorboard(step, seed), write_graph=False, profile_batch=profiled or 0
+    )
 
 
-def _save(model, path):
-    with replacing(path) as temporary:
-        model.save(temporary)
+def _save(model, path, selected=None):
+    """Leaves a step's model: the picked epoch's if one was to be picked, else as it is now."""
+    if selected is None or not selected.save(path):
+        with replacing(path) as temporary:
+            model.save(temporary)
+    if selected is not None:
+        selected.clear()
 
 
 def _explain(model, meanings, log):

@@ -8,6 +8,7 @@ from absl import flags as absl_flags
 
 from keras_i2i import data
 from keras_i2i.training import train as train_module
+from keras_i2i.training import watching
 from keras_i2i.training.experiment import Experiment
 
 TRAIN_IMAGES, TEST_IMAGES = 300, 40
@@ -52,9 +53,10 @@ def small_data(target_labels=lambda labels: labels):
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(data.DOMAINS, source.name, source)
         patch.setitem(data.DOMAINS, target.name, target)
-        patch.setattr(train_module, "_CURVE_IMAGES", 10)
-        patch.setattr(train_module, "_GRID_IMAGES", 3)
-        patch.setattr(train_module, "_DIVERSITY_IMAGES", 20)
+        patch.setattr(watching, "_CURVE_IMAGES", 10)
+        patch.setattr(watching, "_GRID_IMAGES", 3)
+        patch.setattr(watching, "_MONITOR_IMAGES", 20)
+        patch.setattr(watching, "_VALIDATOR_IMAGES", 12)
         patch.setattr(train_module, "_WEIGHT_IMAGES", 50)
         yield
 
