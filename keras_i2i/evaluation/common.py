@@ -41,7 +41,7 @@ class Drawing:
 
     def draw_training(self, history: Sequence[Mapping[str, float]] | None) -> list[str]:
         """Draws the training curves, if they are any, and returns what they show."""
-        clocks = {"epoch", "step", "steps", "seconds"}
+        clocks = {"epoch", "step", "steps", "seconds", "learning_rate", "warnings"}
         curves = [
             {key: epoch[key] for key in epoch if key not in clocks} for epoch in history or []
         ]

@@ -24,6 +24,17 @@ ROWS = {
     "and back": "the translations translated back",
 }
 
+# Ways of choosing an epoch.
+PICKS = {
+    "last": "what there is without choosing",
+    "source_validation_accuracy": "most held-out source images read correctly",
+    "target_entropy": "surest about target images",
+    "information_maximization": "sure about target images, and all classes in use",
+    "soft_neighbourhood_density": "target images read in the densest groups",
+    "proxy_a_distance": "features of the two domains hardest to tell apart",
+    "oracle": "<b>reads target labels; not available in practice</b>",
+}
+
 
 def write_report(results: Mapping[str, Any], out_dir: str | os.PathLike) -> Path:
     """Writes `out_dir/report.html`.
@@ -74,6 +85,7 @@ class _Report:
             self.classes(),
             self.features(),
             self.training(),
+            self.selection(),
             self.reproduce(),
         )
         title = "{method}: {source} → {target}".format_map(self.results)
@@ -285,6 +297,41 @@ class _Report:
             )
         figure = self.figure("training", caption)
         return page.section("Training", figure) if figure else ""
+
+    def selection(self) -> str:
+        """Which epochs could have been picked, and what each would have given."""
+        chosen = self.results.get("selection", {})
+        tables = "".join(
+            (f"<h3>{escape(page.title_of(step))}</h3>" if len(chosen) > 2 else "")
+            + self.picks(ways, chosen["by"])
+            for step, ways in chosen.items()
+            if step != "by"
+        )
+        if not tables:
+            return ""
+        return page.section(
+            "Which epoch",
+            tables + f"<p class=note>{self.target} test {self.HEADING.lower()} along the learning "
+            "curve, which is of a part of the images. The highlighted row is this run's model. "
+            "Validators read no target label; the oracle does, so it is no way to choose, only a "
+            "measure of what choosing well could give.</p>",
+        )
+
+    def picks(self, ways: Mapping[str, Any], by: str) -> str:
+        """One step's ways of choosing an epoch."""
+        picked = by if by in ways else "last"
+        rows = "".join(
+            f"<tr class='{'ours' if name == picked else ''}'>"
+            f"<th scope=row>{escape(name.replace('_', ' ').capitalize())}"
+            f"<small>{PICKS.get(name, '')}</small></th>"
+            f"<td>{', '.join(map(str, way['epoch']))}</td>"
+            f"<td>{page.with_deviation(way[f'target_test_{self.MEASURE}'])}</td></tr>"
+            for name, way in ways.items()
+        )
+        return (
+            "<table class=scores><thead><tr><th></th><th scope=col>epoch</th>"
+            f"<th scope=col>{self.target} test</th></tr></thead><tbody>{rows}</tbody></table>"
+        )
 
     def reproduce(self) -> str:
         text = (

@@ -85,8 +85,8 @@ class StopsDivergence(keras.callbacks.Callback):
 def not_finite(model):
     """Paths of a compiled `AdversarialModel`'s variables with a value that is NaN or infinite.
 
-    All that a checkpoint holds is looked at: both players' weights, moving averages, the optimizers'
-    moments.
+    All that a checkpoint holds is looked at: weights of both players, moving averages, the moments
+    of the optimizers.
     """
     variables = [
         *model.variables,

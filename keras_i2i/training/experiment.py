@@ -372,6 +372,11 @@ class Experiment:
         problems += self._backbone_problems()
         if self.method in METHODS:
             problems += self._method_problems(METHODS[self.method], not domain_problems)
+        elif self.select != "last":
+            problems.append(
+                f"--select must be last with --method={self.method}, which does not adapt. "
+                f"Received: {self.select!r}"
+            )
         if problems:
             raise InputError("\n".join(problems))
 
@@ -518,7 +523,27 @@ class Experiment:
                     f"Received: --adaptation={self.adapts_by or 'nothing, without labels'}"
                 )
             yield from self._direction_problems(method)
+            yield from self._selection_problems()
             yield from method.problems(self)
+
+    def _selection_problems(self):
+        """Whether there will be what the validator looks at."""
+        if self.select == "last":
+            return
+        if self.segments:
+            yield (
+                "--select must be last for segmentation: validators are of images' classes. "
+                f"Received: {self.select!r}"
+            )
+        elif not self.num_classes:
+            yield f"--select={self.select} needs labels; --source={self.source} has none."
+        if self.select == "source_validation_accuracy":
+            own = self.domain("source").validation_size
+            if (own if self.source_validation_size < 0 else self.source_validation_size) < 1:
+                yield (
+                    "--select=source_validation_accuracy needs source images that are kept from "
+                    "training: give --source_validation_size."
+                )
 
     def _direction_problems(self, method):
         """Whether the model will translate as its adaptation needs."""

@@ -271,3 +271,17 @@ class ChanceLevel:
             "information term, --warm_start, a smaller feature term or grayscale images can help "
             f"({HELP}chance-level-on-the-target)."
         )
+
+
+def warnings_of(histories):
+    """What monitors warned of while a seed was trained, in words.
+
+    Args:
+        histories: step → its history.
+    """
+    return [
+        f"While {step} was trained (epoch {number}): {warning}"
+        for step, entries in histories.items()
+        for number, entry in enumerate(entries, start=1)
+        for warning in entry.get("warnings", ())
+    ]

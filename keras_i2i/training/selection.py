@@ -11,6 +11,7 @@ import keras
 
 from keras_i2i.evaluation.validators import VALIDATORS, Reading, validate
 from keras_i2i.files import replacing
+from keras_i2i.training.run_directory import MAIN_STEPS
 
 LAST, ORACLE = "last", "oracle"
 # What `--select` may be.
@@ -56,7 +57,7 @@ class ThroughTranslation:
     """
 
     def __init__(self, source, labels, target, classifier):
-        self.classifier, self.target = classifier, target
+        self.classifier, self.labels, self.target = classifier, labels, target
         self._of_source = (
             classifier.classify(source, "source"),
             labels,
@@ -116,8 +117,8 @@ class Selection(keras.callbacks.Callback):
         best = best_epoch(history.entries, validator)
         if best is not None and not self._path(best).exists():
             log(
-                f"warning: the model of epoch {best + 1}, the best by {validator} so far, is not in "
-                f"{folder} any more. Unless a later one is better, an earlier one will be picked."
+                f"warning: {self._path(best)}, the best model by {validator} so far, is missing. "
+                "Unless a later one is better, an earlier one will be picked."
             )
 
     def on_epoch_end(self, epoch, logs=None):
@@ -205,3 +206,47 @@ def picks(entries):
         for name, epoch in chosen.items()
         if epoch is not None
     }
+
+
+def table(select, histories):
+    """What metrics.json says of a run's selection.
+
+    Args:
+        select: one of `CHOICES`, by which the run picked.
+        histories: for each seed, step → its history.
+
+    Returns:
+        {"by": `select`, step → {name of `picks` → {"epoch", "step" and the target's measure: one
+        per seed}}}, of the steps that learn to read the target; None without such steps.
+    """
+    found = {}
+    for step in (*MAIN_STEPS, "on_translated_source"):
+        of_seeds = [picks(history[step]) for history in histories if step in history]
+        if not of_seeds or set(of_seeds[0]) == {LAST}:
+            continue
+        names = [name for name in of_seeds[0] if all(name in one for one in of_seeds)]
+        found[step] = {
+            name: {key: [one[name][key] for one in of_seeds] for key in of_seeds[0][name]}
+            for name in names
+        }
+    return {"by": select, **found} if found else None
+
+
+def said(chosen):
+    """`table` in lines for a terminal."""
+    lines = []
+    for step, ways in chosen.items():
+        if step == "by":
+            continue
+        measure = next(name for name in TARGET_MEASURES if name in ways[LAST])
+        picked = chosen["by"] if chosen["by"] in ways else LAST
+        lines.append(
+            f"\nEpochs of {step}, and {measure.replace('_', ' ')} there, by the learning curve:"
+        )
+        for name, way in ways.items():
+            values = [value for value in way[measure] if value is not None]
+            mean = f"{100 * sum(values) / len(values):5.1f}%" if values else "    –"
+            note = "  picked" if name == picked else ""
+            note = "  reads target labels: nobody has it in practice" if name == ORACLE else note
+            lines.append(f"  {name:28s} {mean}  epoch {', '.join(map(str, way['epoch']))}{note}")
+    return lines

@@ -13,7 +13,7 @@ from keras_i2i.evaluation import page, report
 from keras_i2i.evaluation.segmentation import evaluate_segmentation
 from keras_i2i.files import replacing, write_json
 from keras_i2i.models import ReadsThroughTranslation, WeightedSum, choose_weight
-from keras_i2i.training import callbacks, divergence, flags, selection, watching
+from keras_i2i.training import callbacks, divergence, flags, monitors, selection, watching
 from keras_i2i.training.methods import METHODS
 from keras_i2i.training.run_data import RunData
 from keras_i2i.training.run_directory import MAIN_STEPS, RunDirectory
@@ -201,7 +201,8 @@ def evaluate(run, domains=None, log=print):
             )
         else:
             result = evaluation.evaluate(models, *tests, **domains.neighbours(), **common)
-        results.append({**result, "history": histories})
+        warnings = [*result["warnings"], *monitors.warnings_of(histories)]
+        results.append({**result, "warnings": warnings, "history": histories})
         seconds.append(sum(history[-1]["seconds"] for history in histories.values()))
     metrics = evaluation.combine(
         results,
@@ -213,6 +214,9 @@ def evaluate(run, domains=None, log=print):
         command=f"keras-i2i-train --flagfile={run.flagfile}",
         flags=flags.to_flagfile(experiment),
     )
+    chosen = selection.table(experiment.select, [result["history"] for result in results])
+    if chosen:
+        metrics["selection"] = chosen
     report.write_report(metrics, run.path)
     # Last, because a run with metrics counts as finished.
     write_json(run.metrics, metrics)
@@ -495,5 +499,7 @@ def _announce(run, metrics, log):
             numbers = 100 * np.array(numbers)
             spread = f" ± {numbers.std(ddof=1):.1f}" if len(numbers) > 1 else ""
             log(f"  {meaning:38s} {numbers.mean():5.1f}%{spread}")
+    for line in selection.said(metrics.get("selection", {})):
+        log(line)
     log(f"Report: {run.report}")
     return metrics
