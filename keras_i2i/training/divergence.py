@@ -68,7 +68,7 @@ class StopsDivergence(keras.callbacks.Callback):
         names = not_finite(self.model)
         if names:
             more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-            self._stop(f"variable {names[0]}{more} is not finite, though the losses are", step)
+            self._stop(f"variable {names[0]}{more} is not finite, though the losses are,", step)
 
     def _stop(self, what, step):
         saved = self.last_checkpoint()

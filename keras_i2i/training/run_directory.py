@@ -42,10 +42,13 @@ class RunDirectory:
     def __init__(self, path, experiment):
         self.path = pathlib.Path(path).expanduser()
         self.experiment = experiment
+        self.changes = []
 
     @classmethod
     def create(cls, experiment):
         """The experiment's folder, new or with the same experiment in it.
+
+        What a run may go on with that it did not begin with, `changes` of the result has in words.
 
         Raises:
             InputError: the folder holds a run with other flags, or something else, or its flags
@@ -56,7 +59,16 @@ class RunDirectory:
         if run.flagfile.exists():
             # By way of the experiment: flags that the file's version did not have are as they were.
             there = flags.to_flagfile(flags.from_flagfile(run.flagfile))
-            difference = _difference(there, text)
+            run.changes = [
+                f"--{name}={value} from here on, {before} until now."
+                for name, before, value in _differences(there, text)
+                if name in _MAY_CHANGE
+            ]
+            difference = "\n".join(
+                f"  --{name}={before} there, {value} given"
+                for name, before, value in _differences(there, text)
+                if name not in _MAY_CHANGE
+            )
             if difference:
                 raise InputError(
                     f"{run.path} holds a run with other flags:\n{difference}\n"
@@ -155,15 +167,12 @@ class RunDirectory:
         return self.path / "tensorboard" / f"seed_{seed}" / step
 
 
-def _difference(old, new):
+def _differences(old, new):
+    """Of two flagfiles' texts (name, value there, value given) where it makes a difference."""
+
     def read(text):
         pairs = (line[2:].partition("=") for line in text.splitlines() if line.startswith("--"))
-        free = (*_WITHOUT_EFFECT, *_MAY_CHANGE)
-        return {name: value for name, _, value in pairs if name not in free}
+        return {name: value for name, _, value in pairs if name not in _WITHOUT_EFFECT}
 
     old, new = read(old), read(new)
-    lines = []
-    for name in sorted(old):
-        if old[name] != new[name]:
-            lines.append(f"  --{name}={old[name]} there, {new[name]} given")
-    return "\n".join(lines)
+    return [(name, old[name], new[name]) for name in sorted(old) if old[name] != new[name]]

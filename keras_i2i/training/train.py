@@ -69,7 +69,8 @@ def _train(experiment, steps, only, replicas, log):
     run = RunDirectory(experiment.run_dir, experiment)
     _check_replicas(experiment, replicas)
     if replicas.is_chief:
-        RunDirectory.create(experiment)
+        for line in RunDirectory.create(experiment).changes:
+            log(line)
     if replicas.from_chief(run.metrics.exists):
         log("This run is finished; its results follow. To run it anew, give another --run_dir.")
         return _announce(run, run.results(), log) if replicas.is_chief else None

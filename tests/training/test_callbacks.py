@@ -11,7 +11,6 @@ import tensorflow as tf
 from tensorboard.compat.proto.event_pb2 import Event
 
 from keras_i2i import data
-from keras_i2i.evaluation.metrics import COLLAPSED_DIVERSITY
 from keras_i2i.training import callbacks
 
 
@@ -121,7 +120,9 @@ class FakeModel:
     directions = ("source_to_target", "target_to_source")
 
     def __init__(self, step=0):
-        self.optimizer = types.SimpleNamespace(iterations=keras.Variable(step, dtype="int64"))
+        self.optimizer = types.SimpleNamespace(
+            iterations=keras.Variable(step, dtype="int64"), learning_rate=keras.Variable(0.25)
+        )
 
     def translate(self, images, direction):
         return images / 2 if direction == "source_to_target" else -images
@@ -162,6 +163,7 @@ class TestHistory:
             {
                 "step": 6,
                 "seconds": 2.5,
+                "learning_rate": 0.25,
                 "loss": 0.5,
                 "source_validation_accuracy": 0.75,
                 "target_test_accuracy": 0.25,
@@ -192,7 +194,66 @@ class TestHistory:
         history.set_model(FakeModel())
         history.on_train_begin()
         history.on_epoch_end(0, {"loss": 1.0})
-        assert json.loads(path.read_text()) == [{"step": 0, "seconds": 0.0, "loss": 1.0}]
+        assert json.loads(path.read_text()) == [
+            {"step": 0, "seconds": 0.0, "learning_rate": 0.25, "loss": 1.0}
+        ]
+
+    def test_warnings_stand_with_the_epoch_that_they_are_of(self, tmp_path, clock):
+        history = callbacks.History(tmp_path / "history.json", 0, {})
+        history.set_model(FakeModel())
+        history.on_train_begin()
+        history.on_epoch_end(0, {})
+        history.warnings += ["one", "another"]
+        history.on_epoch_end(1, {})
+        history.on_epoch_end(2, {})
+        assert [entry.get("warnings") for entry in json.loads(history.path.read_text())] == [
+            None, ["one", "another"], None,
+        ]  # fmt: skip
+
+
+class Looks(keras.callbacks.Callback):
+    """Remembers the weights that it sees at the ends of epochs."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen, self.calls = [], []
+
+    def on_train_begin(self, logs=None):
+        self.calls.append("begin")
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.seen.append([variable.numpy() for variable in self.model.trainable_variables])
+        logs["epoch"] = epoch
+
+    def on_train_end(self, logs=None):
+        self.calls.append("end")
+
+
+class TestOnAveragedWeights:
+    def test_what_is_looked_at_is_what_the_run_ends_with_and_training_goes_on_with_its_own(
+        self, make_model
+    ):
+        model, looks, logs = make_model(), Looks(), {}
+        callback = callbacks.OnAveragedWeights([looks])
+        callback.set_model(model)
+        callback.on_train_begin()
+        train(model, range(2))
+        before = state(model)
+        callback.on_epoch_end(7, logs)
+        callback.on_train_end()
+        assert all(equal(before, state(model)))
+        assert logs == {"epoch": 7}
+        assert looks.calls == ["begin", "end"]
+        # However it ends.
+        with pytest.raises(TypeError):
+            callback.on_epoch_end(8, None)
+        assert all(equal(before, state(model)))
+
+        own = [variable.numpy() for variable in model.trainable_variables]
+        model.optimizer.finalize_variable_values(model.trainable_variables)
+        for averaged, seen in zip(model.trainable_variables, looks.seen[0], strict=True):
+            np.testing.assert_array_equal(averaged.numpy(), seen)
+        assert not all(map(np.array_equal, own, looks.seen[0]))
 
 
 class FakeTransfer:
@@ -252,91 +313,6 @@ class TestImageGrid:
         given = data.to_uint8(data.preprocess(data.to_uint8(source), (8, 8, 1)))
         translated = FakeTransfer().translate(source, "source_to_target")
         assert_rows(shown["source_to_target"], np.asarray(given), data.to_uint8(translated))
-
-
-class FakeTranslator:
-    """Shrinks contrasts by a factor for each direction; `shrink` may be changed."""
-
-    def __init__(self, **shrink):
-        self.shrink = shrink
-
-    @property
-    def directions(self):
-        return tuple(self.shrink)
-
-    def translate(self, images, direction):
-        return images * self.shrink[direction]
-
-
-class TestDiversity:
-    @pytest.fixture
-    def images(self):
-        return np.random.default_rng(0).uniform(-1, 1, (2, 20, 16, 16, 1)).astype("float32")
-
-    @staticmethod
-    def run(callback, model, shares):
-        """An epoch with each of these shares; after each the number of warnings so far."""
-        callback.set_model(model)
-        lines, counts = [], []
-        callback.log = lines.append
-        for epoch, share in enumerate(shares):
-            model.shrink = dict.fromkeys(model.shrink, share)
-            callback.on_epoch_end(epoch, {})
-            counts.append(len(lines))
-        return lines, counts
-
-    def test_a_collapse_is_told_once_and_again_after_recovery(self, images):
-        low = COLLAPSED_DIVERSITY / 2
-        lines, counts = self.run(
-            callbacks.Diversity(*images),
-            FakeTranslator(source_to_target=1.0),
-            [1.0, low, 1.0, low, low, low, low, 1.0, low, low, low],
-        )
-        assert counts == [0, 0, 0, 0, 1, 1, 1, 1, 1, 2, 2]
-        share = f"{low:.0%}"
-        for line in lines:
-            assert line.startswith("warning: translations source to target differ from each other")
-            assert f"only {share} as much as real images do" in line
-
-    def test_of_a_healthy_translator_nothing_is_said(self, images):
-        model = FakeTranslator(source_to_target=1.0, target_to_source=1.0)
-        assert self.run(callbacks.Diversity(*images), model, [1.0, 0.9, 0.8])[0] == []
-
-    def test_the_worse_direction_is_logged_and_named(self, images):
-        low = COLLAPSED_DIVERSITY / 2
-        lines = []
-        callback = callbacks.Diversity(*images, lines.append)
-        callback.set_model(FakeTranslator(source_to_target=1.0, target_to_source=low))
-        for epoch in range(2):
-            logs = {"loss": 1.0}
-            callback.on_epoch_end(epoch, logs)
-            assert logs == {"loss": 1.0, "diversity": pytest.approx(low, rel=0.05)}
-        (line,) = lines
-        assert "translations target to source" in line
-
-    def test_a_diverged_translator_counts_as_collapsed(self, images):
-        lines = []
-        callback = callbacks.Diversity(*images, lines.append)
-        callback.set_model(FakeTranslator(source_to_target=np.nan))
-        for epoch in range(2):
-            logs = {}
-            callback.on_epoch_end(epoch, logs)
-            assert logs == {"diversity": 0.0}
-        assert len(lines) == 1
-
-    def test_the_history_has_it(self, tmp_path, images, clock):
-        model = FakeTranslator(source_to_target=0.5)
-        model.optimizer = types.SimpleNamespace(iterations=keras.Variable(3, dtype="int64"))
-        history = callbacks.History(tmp_path / "history.json", 0, {})
-        logs = {}
-        for callback in (callbacks.Diversity(*images), history):
-            callback.set_model(model)
-            callback.on_train_begin()
-        for callback in (callbacks.Diversity(*images), history):
-            callback.set_model(model)
-            callback.on_epoch_end(0, logs)
-        (entry,) = json.loads(history.path.read_text())
-        assert entry["diversity"] == pytest.approx(0.5, rel=0.05)
 
 
 class Terminal(io.StringIO):
