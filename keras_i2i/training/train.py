@@ -386,7 +386,7 @@ def _train_step(run, step, seed, domains, replicas, log):
     watched = None
     if replicas.is_chief:
         watched = watching.watch(
-            run, step, seed, domains, model, done, lambda name: load_model(run, name, seed), log
+            run, step, seed, domains, model, done, lambda name: _if_trained(run, name, seed), log
         )
         around += [
             *watched.callbacks,
@@ -408,6 +408,11 @@ def _train_step(run, step, seed, domains, replicas, log):
         )
     selected = watched and watched.selection
     replicas.from_chief(lambda: _save(model, run.model(step, seed), selected))
+
+
+def _if_trained(run, step, seed):
+    """A step's model, to look at another by; None where `--only` has left it out."""
+    return load_model(run, step, seed) if run.model(step, seed).exists() else None
 
 
 def _tensorboard(run, step, seed):

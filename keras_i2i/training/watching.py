@@ -47,7 +47,7 @@ def watch(run, step, seed, domains, model, done, load, log):
         domains: the `RunData`.
         model: what is trained, as it is after `done` epochs.
         done: epochs that are behind.
-        load: a function from the name of an earlier step to its trained model.
+        load: a function from the name of an earlier step to its trained model, or None.
         log: where to warn.
 
     Returns:
@@ -95,7 +95,10 @@ def _reader(step, experiment, domains, model, source_only, load):
         return None  # validators are of images' classes
     source, labels, target = domains.validation_images(_part(_VALIDATOR_IMAGES, experiment))
     if step == "on_translated_source":
-        source = load("translator").translate(source, "source_to_target")
+        translator = load("translator")
+        if translator is None:
+            return None
+        source = translator.translate(source, "source_to_target")
         return selection.OwnHead(source, labels, target, source_domain="target")
     if model.can_classify:
         return selection.OwnHead(source, labels, target)
@@ -106,10 +109,10 @@ def _reader(step, experiment, domains, model, source_only, load):
 
 def _monitors(experiment, domains, model, source_only, validation, history, folder, log):
     """The `Monitors` that fit, in a list; an empty one for a plain baseline."""
-    source, target, labels = domains.monitored_images(_part(_MONITOR_IMAGES, experiment))
-    images = {"source": source, "target": target}
-    chosen = []
+    chosen, images = [], {}
     if model.can_translate:
+        source, target, labels = domains.monitored_images(_part(_MONITOR_IMAGES, experiment))
+        images = {"source": source, "target": target}
         chosen.append(monitors.Diversity(images))
     if model.undecided:
         chosen.append(monitors.DiscriminatorWon(model.undecided))

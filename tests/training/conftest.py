@@ -31,25 +31,28 @@ BRIEF = {"steps": 2, "steps_per_epoch": 1, "classifier_steps": 2}
 
 
 @contextlib.contextmanager
-def small_data(target_labels=lambda labels: labels):
+def small_data(target_labels=lambda labels: labels, target_test_labels=lambda labels: labels):
     """A few images of each domain, also in curves and grids.
 
     Args:
         target_labels: what becomes of the target's *training* labels.
+        target_test_labels: what becomes of its test labels.
     """
 
-    def domain(name, labels=lambda labels: labels):
+    def domain(name, labels=lambda labels: labels, test_labels=lambda labels: labels):
         whole = data.get_domain(name)
 
         def read(split, data_dir):
             if split == "test":
-                return whole.read(split, data_dir).take(TEST_IMAGES)
+                examples = whole.read(split, data_dir).take(TEST_IMAGES)
+                return data.Examples(examples.images, test_labels(examples.labels))
             examples = whole.read(split, data_dir).take(TRAIN_IMAGES)
             return data.Examples(examples.images, labels(examples.labels))
 
         return dataclasses.replace(whole, read=read)
 
-    source, target = domain(TINY["source"]), domain(TINY["target"], target_labels)
+    source = domain(TINY["source"])
+    target = domain(TINY["target"], target_labels, target_test_labels)
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(data.DOMAINS, source.name, source)
         patch.setitem(data.DOMAINS, target.name, target)
