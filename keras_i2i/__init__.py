@@ -20,7 +20,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from keras_i2i._version import __version__
-from keras_i2i.errors import InputError
+from keras_i2i.errors import InputError, TrainingDiverged
 
 # The commands read their flags first; for all others a model's file can be loaded from now on.
 if TYPE_CHECKING or "keras_i2i_commands" not in sys.modules:
@@ -83,6 +83,7 @@ __all__ = [
     "NonSaturating",
     "ReadsThroughTranslation",
     "Storage",
+    "TrainingDiverged",
     "Wasserstein",
     "WeightedSum",
     "__version__",

@@ -48,6 +48,7 @@ def train(experiment, log=print, only=()):
     Raises:
         InputError: the run directory belongs to another run, data are missing, a step is unknown
             or needs one that is not finished, or the devices cannot share the batch.
+        TrainingDiverged: a loss or a weight is not finite any more; the last checkpoint is whole.
         ConnectionError: another worker is gone.
     """
     steps = steps_of(experiment)

@@ -278,3 +278,47 @@ def test_a_segmentation_without_target_masks(segmented, segmenter, scenes, tmp_p
     text = Reader(page).all_text()
     assert "<h1>gta5 → cityscapes</h1>" in page and "<td>–</td><td>100.0" in page
     assert "Images and their classes" in text and "Class by class" not in text
+
+
+# Ways of choosing an epoch, as metrics.json has them.
+WAYS = {
+    "last": {"epoch": [4], "step": [8], "target_test_accuracy": [0.8]},
+    "target_entropy": {"epoch": [2], "step": [4], "target_test_accuracy": [0.7]},
+    "oracle": {"epoch": [3], "step": [6], "target_test_accuracy": [0.9]},
+}
+
+
+class TestWhichEpoch:
+    """The section on what could have been picked."""
+
+    def read(self, results, selection):
+        seed, folder = results
+        metrics = combine([seed], method="i2i_adapt", source="a", target="b", seconds=[1.0])
+        path = write_report({**metrics, "selection": selection}, folder)
+        return path.read_text(encoding="utf-8")
+
+    def test_has_a_row_for_each_way_and_marks_the_picked_one_and_the_oracle(self, results):
+        text = self.read(results, {"by": "target_entropy", "adapted": WAYS})
+        section = text[text.index("<h2>Which epoch</h2>") :]
+        section = section[: section.index("</section>")]
+        rows = re.findall(r"<tr class='(\w*)'>(.*?)</tr>", section)
+        shown = [(kind, Reader(f"<tr>{row}</tr>").all_text()) for kind, row in rows]
+        assert [kind for kind, _ in shown] == ["", "ours", ""]
+        assert shown[0][1].startswith("Last") and "480.0" in shown[0][1]
+        assert shown[1][1].startswith("Target entropy") and "270.0" in shown[1][1]
+        assert shown[2][1].startswith("Oracle") and "390.0" in shown[2][1]
+        assert "<b>reads target labels; not available in practice</b>" in rows[2][1]
+
+    def test_by_default_the_last_is_marked_and_so_where_a_step_has_no_validators(self, results):
+        for by in ("last", "proxy_a_distance"):
+            text = self.read(results, {"by": by, "adapted": WAYS})
+            assert "<tr class='ours'><th scope=row>Last<small>" in text
+
+    def test_steps_are_told_apart_where_there_are_several(self, results):
+        ways = {"by": "last", "translator": WAYS, "on_translated_source": WAYS}
+        text = self.read(results, ways)
+        assert "<h3>Translator</h3>" in text and "<h3>Trained on translations</h3>" in text
+        assert "<h3>" not in self.read(results, {"by": "last", "adapted": WAYS})
+
+    def test_an_older_run_has_no_such_section(self, results):
+        assert "Which epoch" not in Reader(report(results)).all_text()

@@ -287,6 +287,10 @@ def selected(start, last, pick):
     return run
 
 
+def slow(value):
+    return pytest.param(value, marks=pytest.mark.slow)
+
+
 class TestARun:
     def test_leaves_the_model_that_a_run_of_so_many_epochs_ends_with(
         self, start, last, selected, pick
@@ -320,7 +324,7 @@ class TestARun:
             assert f"\n  {name} " in text
         assert "reads target labels: nobody has it in practice" in text
 
-    @pytest.mark.parametrize("epoch", [1, 2, 3])
+    @pytest.mark.parametrize("epoch", [slow(1), 2, slow(3)])
     def test_that_is_interrupted_picks_the_same(self, start, last, selected, pick, epoch):
         run = begun(start(select=pick[0]), last)
         with pytest.MonkeyPatch.context() as patch:
@@ -330,7 +334,7 @@ class TestARun:
         continue_quietly(run.experiment)
         assert_same_run(run, selected, ("source_only", "adapted"))
 
-    @pytest.mark.parametrize("select", ["last", "the pick"])
+    @pytest.mark.parametrize("select", ["last", slow("the pick")])
     def test_other_target_test_labels_change_what_is_reported_and_nothing_else(
         self, start, last, selected, pick, select
     ):
