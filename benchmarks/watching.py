@@ -1,4 +1,4 @@
-"""What it costs that a run looks at itself: monitors, validators, and the look for what is not finite.
+"""What it costs that a run looks at itself: monitors, validators, the look for what is not finite.
 
     python benchmarks/watching.py [CONFIG] [--images=300]
 

@@ -295,6 +295,11 @@ class _Report:
                 " Diversity is how much translations differ from each other, as a share of how "
                 "much real images do."
             )
+        if "target_entropy" in self.first.get("curves", ()):
+            caption += (
+                " Entropy, information, density and distance are the validators of <i>Which "
+                "epoch</i>: no target label has a part in them."
+            )
         figure = self.figure("training", caption)
         return page.section("Training", figure) if figure else ""
 

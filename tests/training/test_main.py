@@ -9,7 +9,7 @@ import tensorflow as tf
 from absl import logging
 from PIL import Image
 
-from keras_i2i.errors import InputError
+from keras_i2i.errors import InputError, TrainingDiverged
 from keras_i2i.training import configs, main, train
 from keras_i2i.training.run_directory import RunDirectory
 
@@ -130,6 +130,7 @@ def test_words_without_a_flag_are_refused(run_command, tiny_arguments):
     ("exception", "message"),
     [
         (InputError("Got that; expected this."), "error: Got that; expected this.\n"),
+        (TrainingDiverged("task is not finite."), "error: task is not finite.\n"),
         (PermissionError(13, "Permission denied", "/root/run"), "Permission denied: '/root/run'"),
         (tf.errors.ResourceExhaustedError(None, None, "out of memory"), "error: out of memory\n"),
     ],
