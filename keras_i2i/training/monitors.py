@@ -53,7 +53,7 @@ class Monitors(keras.callbacks.Callback):
     def __init__(self, monitors, images, history, folder, log=print):
         super().__init__()
         self.monitors, self.images, self.history, self.log = monitors, images, history, log
-        self.writer = tf.summary.create_file_writer(str(folder))
+        self.folder = folder
 
     def on_epoch_end(self, epoch, logs=None):
         """Measures and, if need be, warns."""
@@ -66,15 +66,14 @@ class Monitors(keras.callbacks.Callback):
             if warns(monitor, [*self.history.entries, logs]):
                 self._warn(monitor.warning(logs), epoch)
 
-    def on_train_end(self, logs=None):
-        """Writes out what is not yet."""
-        self.writer.flush()
-
     def _warn(self, text, epoch):
         self.log(f"warning: {text}")
         self.history.warnings.append(text)
-        with self.writer.as_default(epoch):
+        # A file for each, so that a run without warnings has none.
+        writer = tf.summary.create_file_writer(str(self.folder))
+        with writer.as_default(epoch):
             tf.summary.text("warnings", text)
+        writer.close()
 
 
 def warns(monitor, entries):

@@ -70,7 +70,6 @@ def run_monitors(tmp_path):
             history.warnings.clear()
             history.entries.append(entry)
             told.append(lines)
-        callback.on_train_end()
         return told
 
     return run
@@ -137,9 +136,20 @@ class TestDiversity:
         )
         assert "docs/troubleshooting.md#mode-collapse" in line
 
-    def test_of_a_healthy_translator_nothing_is_said(self, run_monitors, images):
+    def test_of_a_real_model_too_whose_generator_makes_one_image(
+        self, run_monitors, images, make_experiment
+    ):
+        model = make_experiment(encoder_width=0.05).build_model(0)
+        for variable in model.target_branch.trainable_variables:
+            variable.assign(np.zeros(variable.shape, "float32"))
+        told = run_monitors([Diversity(images)], images, [model] * 2)
+        (line,) = told[1]
+        assert "translations source to target differ from each other only 0%" in line
+
+    def test_of_a_healthy_translator_nothing_is_said(self, run_monitors, images, tmp_path):
         model = FakeTranslator(source_to_target=lambda x: x, target_to_source=lambda x: 0.8 * x)
         assert run_monitors([Diversity(images)], images, [model] * 4) == [[]] * 4
+        assert not (tmp_path / "events").exists()
 
     def test_the_worse_direction_is_logged(self, images):
         model = FakeTranslator(source_to_target=lambda x: x, target_to_source=lambda x: LOW * x)
