@@ -180,7 +180,7 @@ def one(folder, mask, classes=("road", "sky", "car"), palette=None, name="1.png"
     """The mask read from a folder whose two masks are both `mask`: pixels, or a file's bytes."""
     texts(folder, classes, palette)
     for stem in "12":
-        save(folder / "images" / f"{stem}.png", np.zeros((2, 3, 3), np.uint8))
+        save(folder / "images" / f"{stem}.png", np.full((2, 3, 3), int(stem), np.uint8))
         path = folder / "masks" / name.replace("1", stem)
         path.parent.mkdir(exist_ok=True)
         if isinstance(mask, bytes):
