@@ -455,3 +455,28 @@ def test_text_files_as_windows_writes_them(tmp_path):
     (tmp_path / "classes.txt").write_bytes("straße\nsky".encode("latin-1"))
     with pytest.raises(InputError, match=r"classes\.txt is not UTF-8"):
         data.get_domain(name)
+
+
+def test_copies_of_an_image_are_not_on_both_sides_of_a_split(tmp_path):
+    texts(tmp_path)
+    pairs(tmp_path, 10)
+    first = tmp_path / "images" / "00.bmp"
+    for number in range(3, 8):
+        (tmp_path / "images" / f"{number:02d}.bmp").write_bytes(first.read_bytes())
+        mask = (tmp_path / "masks" / "00.png").read_bytes()
+        (tmp_path / "masks" / f"{number:02d}.png").write_bytes(mask)
+    for seed in range(5):
+        storage = data.Storage(test_share=0.4, split_seed=seed)
+        train, validation, test = (
+            numbers(data.load(f"segmentation_folder:{tmp_path}", split, storage=storage))
+            for split in data.SPLITS
+        )
+        assert not {*train, *validation} & set(test)
+        assert len(train) + len(validation) + len(test) == 10
+
+
+def test_an_example_is_known_by_its_image_and_its_mask(tmp_path):
+    examples = data.load(made(tmp_path), "test")
+    image, mask = (tmp_path / file.name for file in examples.reader.stored(0))
+    assert image.parent.name == "images" and mask.parent.name == "masks"
+    assert image.stem == mask.stem and image.exists() and mask.exists()
