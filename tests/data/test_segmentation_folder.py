@@ -319,7 +319,7 @@ def test_a_mask_belongs_to_its_image_turned_upright(tmp_path):
     mask = np.array([[0, 1, 2], [2, 1, 0]], np.uint8).T
     texts(tmp_path)
     for stem in "12":
-        pixels = np.zeros((2, 3, 3), np.uint8)
+        pixels = np.full((2, 3, 3), 100 * int(stem), np.uint8)
         save(tmp_path / "images" / f"{stem}.jpg", pixels, exif=exif)
         save(tmp_path / "masks" / f"{stem}.png", mask)
     image, read = data.load(f"segmentation_folder:{tmp_path}", "test").read(0)
