@@ -7,12 +7,16 @@ than it takes to tell them apart.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Callable, Hashable, Sequence
 
 import numpy as np
 
 from keras_i2i.data.examples import Examples, Stored, StoredExamples, UnreadableError
+
+# Files of a split that take no more than this together are read for its fingerprint.
+_READ = 2**28
 
 # What most files of one size differ in, and no dearer to read than a byte.
 _START = 2**14
@@ -23,8 +27,9 @@ def fingerprint(examples: Examples | StoredExamples) -> dict[str, object]:
 
     Returns:
         `images`, how many; `sha256`, the digest in hexadecimal digits, or None where nobody can
-        tell; `of`, what went into it: "pixels" of images in memory, else the "names and sizes" of
-        files; with " and labels" where there are any.
+        tell; `of`, what went into it: "pixels" of images in memory, else "names and contents" of
+        files, or "names and sizes" where they take more than 256 MiB; with " and labels" where
+        there are any.
     """
     digest, of = hashlib.sha256(), "pixels"
     labels = examples.labels
@@ -34,11 +39,15 @@ def fingerprint(examples: Examples | StoredExamples) -> dict[str, object]:
     elif examples.reader.stored is None:
         return {"images": len(examples), "sha256": None, "of": "nothing"}
     else:
-        of = "names and sizes"
-        for position in examples.positions:
-            for file in _files(examples, position, masks=True):
-                name = file.name.encode("utf-8", "surrogateescape")
-                digest.update(b"%d %d " % (len(name), file.size) + name)
+        files = [file for p in examples.positions for file in _files(examples, p, with_masks=True)]
+        read = sum(file.size for file in files) <= _READ
+        of = "names and contents" if read else "names and sizes"
+        for file in files:
+            name = file.name.encode("utf-8", "surrogateescape")
+            digest.update(b"%d %d " % (len(name), file.size) + name)
+            if read:
+                with contextlib.suppress(OSError, UnreadableError):
+                    digest.update(_digest(file.content(file.size)))
     if labels is not None:
         of += " and labels"
         labels = labels if examples.has_masks else labels.astype("<i8")
@@ -116,13 +125,13 @@ def _images(examples: StoredExamples) -> list[Stored | None]:
     return [found[0] if found else None for found in files]
 
 
-def _files(examples: StoredExamples, position: int, masks: bool = False) -> tuple[Stored, ...]:
+def _files(examples: StoredExamples, position: int, with_masks: bool = False) -> tuple[Stored, ...]:
     """What an example is read from; nothing if that is gone."""
     try:
         files = examples.reader.stored(int(position))
     except (OSError, UnreadableError):
         return ()
-    return files if masks and examples.has_masks else files[:1]
+    return files if with_masks and examples.has_masks else files[:1]
 
 
 def _digest(content: bytes) -> bytes:

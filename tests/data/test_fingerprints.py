@@ -99,7 +99,13 @@ class TestAFingerprint:
         masks[1, 2, 3] = 1
         assert fingerprint(Examples(images, masks))["sha256"] != first["sha256"]
 
-    def test_of_files_is_that_of_names_and_sizes(self):
+    def test_of_files_is_that_of_names_and_contents(self):
+        first, other = Files(b"abc", b"defg").examples(), Files(b"abc", b"defh").examples()
+        assert fingerprint(first)["of"] == "names and contents"
+        assert fingerprint(first)["sha256"] != fingerprint(other)["sha256"]
+
+    def test_of_files_that_are_large_is_that_of_names_and_sizes(self, monkeypatch):
+        monkeypatch.setattr(fingerprints, "_READ", 6)
         files = Files(b"abc", b"defg")
         first = fingerprint(files.examples(np.array([0, 1])))
         assert first["of"] == "names and sizes and labels"
@@ -113,9 +119,10 @@ class TestAFingerprint:
         ]
         assert len({first["sha256"], *(fingerprint(one)["sha256"] for one in others)}) == 6
 
-    def test_names_and_sizes_are_told_apart(self):
+    def test_names_and_sizes_are_told_apart(self, monkeypatch):
         one = Files(b"a" * 11, prefix="2 ")
         other = Files(b"a" * 1, prefix="12 ")
+        monkeypatch.setattr(fingerprints, "_READ", 0)
         assert fingerprint(one.examples()) != fingerprint(other.examples())
 
     def test_a_mask_counts_where_there_are_masks(self):
@@ -128,6 +135,13 @@ class TestAFingerprint:
         masked = dataclasses.replace(plain, labelled=True)
         assert fingerprint(plain) == fingerprint(images.examples())
         assert fingerprint(masked)["sha256"] != fingerprint(plain)["sha256"]
+
+    def test_a_file_that_cannot_be_read_counts_by_its_name(self):
+        def broken(count):
+            raise OSError("disk on fire")
+
+        torn = Files(b"abc").examples(stored=lambda position: (Stored("0.jpg", 3, broken),))
+        assert fingerprint(torn)["sha256"] not in (None, fingerprint(Files(b"abc").examples()))
 
     def test_a_file_that_is_gone_changes_it(self):
         whole, torn = Files(b"abc", b"d").examples(), Files(b"abc", None).examples()
