@@ -120,6 +120,11 @@ class Experiment:
         0.2, "Folders without test/: share of the images that is kept for the test.", above=0
     )
     split_seed: int = _option(0, "Folders without test/: seed of that split.", minimum=0)
+    transductive: bool = _option(
+        False,
+        "The test images are the training images, learnt from without labels: the protocol of some "
+        "data sets. Else images that are in both are refused.",
+    )
     max_unreadable: int = _option(
         10, "How many image files that cannot be read are left out before the run ends.", minimum=0
     )
