@@ -255,17 +255,17 @@ class UNet(nn.Module):
                 )
             )
             before = after
-        self.out = nn.Conv2d(before, 3, 3, 1, 1)
+        self.out = nn.Conv2d(before + 3, 3, 3, 1, 1)
 
-    def forward(self, x):
+    def forward(self, images):
         """(batch, 3, H, W) in [-1, 1] → the same."""
-        skips = []
+        x, skips = images, []
         for stage in self.down:
             skips.append(x)
             x = stage(x)
         for up, after_skip in zip(self.up, self.after_skip, strict=True):
             x = after_skip(torch.cat([up(x), skips.pop()], 1))
-        return self.out(x).float().tanh()
+        return self.out(torch.cat([x, images], 1)).float().tanh()
 
     def parameters(self, recurse=True):
         """In the order in which images pass them."""

@@ -14,7 +14,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from keras_i2i.data.examples import UnreadableError
+from keras_i2i.data.examples import Stored, UnreadableError
 from keras_i2i.data.image_files import file_key
 from keras_i2i.data.published import NamedBytes, manual_folder
 from keras_i2i.errors import InputError
@@ -28,11 +28,15 @@ class StoredFile:
         name: where it lies, for messages.
         content: reads it.
         path: itself, or the archive.
+        inside: its name within the data set, wherever that lies.
+        size: in bytes, of one in an archive; None: the file's own.
     """
 
     name: str
     content: Callable[[], bytes]
     path: Path
+    inside: str = ""
+    size: int | None = None
 
     def open(self) -> NamedBytes:
         """Reads it all, from any thread.
@@ -53,6 +57,20 @@ class StoredFile:
             UnreadableError: it is not there any more.
         """
         return f"{file_key(self.path)}\n{self.name}"
+
+    def stored(self) -> Stored:
+        """What it is known by.
+
+        Raises:
+            UnreadableError: it is not there any more.
+        """
+        size = self.size
+        if size is None:
+            try:
+                size = os.stat(self.path).st_size
+            except OSError as error:
+                raise UnreadableError(f"{self.name}: {error.strerror}") from None
+        return Stored(self.inside, size, lambda count: self.open().read(count))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,7 +123,7 @@ class Part:
         for path in folder.rglob(f"*{self.suffix}"):
             if not path.name.startswith("."):
                 name = path.relative_to(folder).as_posix().removesuffix(self.suffix)
-                yield name, StoredFile(str(path), path.read_bytes, path)
+                yield name, StoredFile(str(path), path.read_bytes, path, f"{self.folder}/{name}")
 
     def _in_archive(self, path: Path) -> Iterator[tuple[str, StoredFile]]:
         archive = _Archive(path)
@@ -113,8 +131,16 @@ class Part:
             start, inside, name = f"/{member}".partition(f"/{self.folder}/")
             hidden = "/." in f"/{name}" or "__MACOSX" in start
             if inside and name.endswith(self.suffix) and not hidden:
+                name = name.removesuffix(self.suffix)
                 content = functools.partial(archive.read, member)
-                yield name.removesuffix(self.suffix), StoredFile(f"{path}/{member}", content, path)
+                file = StoredFile(
+                    f"{path}/{member}",
+                    content,
+                    path,
+                    f"{self.folder}/{name}",
+                    archive.sizes[member],
+                )
+                yield name, file
 
 
 class _Archive:
@@ -129,6 +155,7 @@ class _Archive:
                 "it and download it again."
             ) from error
         self.names = self._zip.namelist()
+        self.sizes = {info.filename: info.file_size for info in self._zip.infolist()}
         self._lock = threading.Lock()
 
     def read(self, name: str) -> bytes:

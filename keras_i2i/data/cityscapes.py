@@ -161,8 +161,13 @@ def open_scenes(
     def key(position):
         return f"{images[position].key()}\n{masks[position].key()}"
 
+    def stored(position):
+        return images[position].stored(), masks[position].stored()
+
     # The limit is `Storage`'s default; a run sets its own.
-    reader = Reader(image, 3, Unreadable(10, name), image_and_mask=image_and_mask, key=key)
+    reader = Reader(
+        image, 3, Unreadable(10, name), image_and_mask=image_and_mask, key=key, stored=stored
+    )
     return StoredExamples(reader, np.random.default_rng(0).permutation(len(images)))
 
 

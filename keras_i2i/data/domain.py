@@ -35,6 +35,8 @@ class Domain:
         palette: of a domain with masks, an RGB color for each class.
         own_validation: whether there is a part for validation. It is then the validation split,
             whole, unless `validation_size` is given.
+        transductive: whether the test part holds the training images themselves, as in a protocol
+            that tests a method on the target images that it has learnt from without labels.
         labelled_train: False where the test part has labels and the training part has none; a part
             for validation may then have some or not. `class_names`, `has_masks` and `palette` tell
             of the test part's.
@@ -50,6 +52,7 @@ class Domain:
     palette: tuple[tuple[int, int, int], ...] | None = None
     own_validation: bool = False
     labelled_train: bool = True
+    transductive: bool = False
 
     def load(
         self,

@@ -191,6 +191,22 @@ class StoredExamples(_Sequence):
 
 
 @dataclasses.dataclass(frozen=True)
+class Stored:
+    """A file, or a record, as it lies there.
+
+    Attributes:
+        name: within its data set, on every machine the same.
+        size: in bytes.
+        content: number → the first so many bytes, or all if there are no more. Raises `OSError`,
+            or `UnreadableError`.
+    """
+
+    name: str
+    size: int
+    content: Callable[[int], bytes]
+
+
+@dataclasses.dataclass(frozen=True)
 class Reader:
     """How a data set's stored examples are read, one at a time, from any thread.
 
@@ -203,6 +219,8 @@ class Reader:
         unreadable: what could not be read so far.
         key: position → text that no other example has, in this or another data set, nor this one
             after a change of its file; None if nobody can tell. Raises `UnreadableError`.
+        stored: position → what an example is read from, `Stored`: its image and, if it has one,
+            its mask; None if nobody can tell. Raises `UnreadableError` where it is gone.
     """
 
     image: Callable[[int], np.ndarray]
@@ -211,6 +229,7 @@ class Reader:
     labels: np.ndarray | None = None
     image_and_mask: Callable[[int], tuple[np.ndarray, np.ndarray]] | None = None
     key: Callable[[int], str] | None = None
+    stored: Callable[[int], tuple[Stored, ...]] | None = None
 
     @property
     def has_masks(self) -> bool:

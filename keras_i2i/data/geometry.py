@@ -10,6 +10,7 @@ from keras_i2i.data.preprocessing import preprocess
 from keras_i2i.errors import InputError
 
 FITS = ("stretch", "crop")
+CROP_PLACES = ("random", "center")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,10 +19,11 @@ class Geometry:
 
     1. With a `load_size` it is scaled: to `load_size` x `load_size` (fit "stretch"), or until its
        shorter side is `load_size`, keeping its aspect (fit "crop").
-    2. With a `crop_size` a square of `crop_size` x `crop_size` is cut out: at random in training,
-       from the center in a test. An image smaller than that is first enlarged, keeping its aspect,
-       until it contains the square. Without a `crop_size`, fit "crop" cuts out the largest square
-       in the same way, and fit "stretch" takes all of the image.
+    2. With a `crop_size` a square of `crop_size` x `crop_size` is cut out: from the center in a
+       test, at random in training (`crop_place` "center": from there too). An image smaller than
+       that is first enlarged, keeping its aspect, until it contains the square. Without a
+       `crop_size`, fit "crop" cuts out the largest square in the same way, and fit "stretch" takes
+       all of the image.
     3. What is left is resized to (H, W).
 
     The steps make one map, and images are resampled by it once: bilinearly, antialiased where it
@@ -32,11 +34,14 @@ class Geometry:
         load_size: in pixels; 0 for the image's own size.
         crop_size: in pixels of the image after step 1; 0 for as much as `fit` leaves.
         fit: "stretch" or "crop".
+        crop_place: where training cuts, "random" or "center". With "center" a `crop_size` takes
+            margins away that one domain has and the other has not.
     """
 
     load_size: int = 0
     crop_size: int = 0
     fit: str = "stretch"
+    crop_place: str = "random"
 
     def __post_init__(self):
         if self.fit not in FITS or self.load_size < 0 or self.crop_size < 0:
@@ -44,6 +49,8 @@ class Geometry:
                 f"Got {self}; expected load_size and crop_size of at least 0, where 0 is for none, "
                 f"and fit one of {', '.join(FITS)}."
             )
+        if self.crop_place not in CROP_PLACES:
+            raise InputError(f"Got {self}; expected crop_place one of {', '.join(CROP_PLACES)}.")
         if self.fit == "stretch" and 0 < self.load_size < self.crop_size:
             raise InputError(
                 f"Got crop_size {self.crop_size} and load_size {self.load_size}; expected a crop "
@@ -69,6 +76,8 @@ class Geometry:
         Raises:
             InputError: another rank or number of channels.
         """
+        if self.crop_place == "center":
+            return self._cut(image, mask, image_shape, _center)
         return self._cut(image, mask, image_shape, lambda: tf.random.stateless_uniform((2,), seed))
 
     def for_test(self, image, image_shape: tuple[int, int, int]) -> tf.Tensor:
@@ -84,7 +93,7 @@ class Geometry:
         Raises:
             InputError: another rank or number of channels.
         """
-        image, _ = self._cut(image, None, image_shape, lambda: 0.5)
+        image, _ = self._cut(image, None, image_shape, _center)
         return image
 
     def whole(self, image, image_shape: tuple[int, int, int]) -> tf.Tensor:
@@ -193,6 +202,10 @@ class _View:
         size, sides = self.size[axis], self.sides[axis]
         centers = (2 * tf.range(size) + 1) * sides + 2 * size * self.corner[axis]
         return centers * length // (2 * size * self.scaled[axis])
+
+
+def _center():
+    return 0.5
 
 
 def _checked(image):

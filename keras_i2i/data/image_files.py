@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from keras_i2i.data.examples import UnreadableError
+from keras_i2i.data.examples import Stored, UnreadableError
 from keras_i2i.errors import InputError
 
 # Still images. Pillow opens more, and would run other programs for some (EPS).
@@ -130,6 +130,24 @@ def file_key(path: str | os.PathLike) -> str:
     except OSError as error:
         raise UnreadableError(f"{path}: {error.strerror}") from None
     return f"{os.path.abspath(path)}\n{state.st_mtime_ns}\n{state.st_size}"
+
+
+def stored_file(path: str | os.PathLike, folder: str | os.PathLike) -> Stored:
+    """A file of a data set that lies in a folder.
+
+    Raises:
+        UnreadableError: there is no such file any more.
+    """
+
+    def content(count: int) -> bytes:
+        with open(path, "rb") as file:
+            return file.read(count)
+
+    try:
+        size = os.stat(path).st_size
+    except OSError as error:
+        raise UnreadableError(f"{path}: {error.strerror}") from None
+    return Stored(Path(path).relative_to(folder).as_posix(), size, content)
 
 
 def read_images(

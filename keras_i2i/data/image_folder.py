@@ -15,8 +15,9 @@ PATH/train/any_name.jpg and PATH/test/cat/any_name.jpg. Then `val` has them or n
 `val` may also be called `validation` or `valid`, and may be missing: then the validation split is
 taken from `train`. `test` may be missing: then `Storage.test_share` of the images of each class in
 `train`, drawn by `Storage.split_seed`, become the test split. So they do of PATH itself where there
-is no `train`, as in PATH/cat, PATH/dog. A class then needs at least two images. Names alone decide
-what is drawn, so a split stays as long as no file is added, removed or renamed.
+is no `train`, as in PATH/cat, PATH/dog. A class then needs at least two images. Names decide what
+is drawn, so a split stays as long as no file is added, removed or renamed; but a file that was
+drawn and of which another copy was not, byte for byte, goes to `train`: no test image is learnt.
 
 Images may be of any kind that `image_files` reads, and of any size. They are decoded when asked
 for. All come as gray if the training images are stored as gray, else all in color; of many training
@@ -27,13 +28,27 @@ from __future__ import annotations
 
 import functools
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from keras_i2i.data import fingerprints
 from keras_i2i.data.domain import Domain
-from keras_i2i.data.examples import Reader, StoredExamples, Unreadable
-from keras_i2i.data.image_files import common_channels, file_key, find_image_files, read_image
+from keras_i2i.data.examples import (
+    Reader,
+    Stored,
+    StoredExamples,
+    Unreadable,
+    UnreadableError,
+)
+from keras_i2i.data.image_files import (
+    common_channels,
+    file_key,
+    find_image_files,
+    read_image,
+    stored_file,
+)
 from keras_i2i.data.storage import Storage, mixed
 from keras_i2i.errors import InputError
 
@@ -160,6 +175,45 @@ def check_image_count(name: str, folder: Path, needed: int, layout: str) -> None
         )
 
 
+def split_apart(
+    name: str, storage: Storage, files: Sequence[Path], labels: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Does what `Storage.split` does, and keeps copies of one file together, in training.
+
+    Args:
+        name: of the domain.
+        storage: says how to split.
+        files: the images, in the order of `labels`.
+        labels: their classes.
+
+    Raises:
+        InputError: nothing of a class would be left for the test.
+    """
+    train, test = storage.split(labels)
+    stored = [_stored_or_none(file) for file in files]
+    copies = fingerprints.repeated_files([stored[p] for p in test], [stored[p] for p in train])
+    if not copies:
+        return train, test
+    moved = test[[position for position, _ in copies]]
+    kept = np.setdiff1d(test, moved)
+    for label in np.setdiff1d(labels[test], labels[kept]):
+        position, twin = next(pair for pair in copies if labels[test[pair[0]]] == label)
+        copy, original = files[test[position]], files[train[twin]]
+        raise InputError(
+            f"{name}: all images of {copy.parent} that were set aside for the test are copies of "
+            f"training images: {copy} has the content of {original}. Remove the copies, or give "
+            "another --split_seed or --test_share."
+        )
+    return np.union1d(train, moved), kept
+
+
+def _stored_or_none(file: Path) -> Stored | None:
+    try:
+        return stored_file(file, file.parent)
+    except UnreadableError:
+        return None
+
+
 def _common_classes(
     name: str, parts: dict[str, Path], classes: dict[str, tuple[str, ...]]
 ) -> tuple[str, ...]:
@@ -211,6 +265,7 @@ def _is_empty(folder: Path) -> bool:
 
 def _read(name, parts, classes, storage, split, data_dir) -> StoredExamples:
     del data_dir  # The images lie where the name says.
+    root = Path(name.removeprefix(PREFIX)).expanduser()
     files, labels = _list(parts["train"], classes["train"])
     channels = common_channels(files)
     home = split if split in parts else "train"
@@ -218,7 +273,7 @@ def _read(name, parts, classes, storage, split, data_dir) -> StoredExamples:
         files, labels = _list(parts[home], classes[home])
     positions = np.arange(len(files))
     if home == "train" and "test" not in parts:
-        train, test = storage.split(labels)
+        train, test = split_apart(name, storage, files, labels)
         positions = train if split == "train" else test
     positions = positions[mixed(labels[positions])]
     files = [files[position] for position in positions]
@@ -228,6 +283,7 @@ def _read(name, parts, classes, storage, split, data_dir) -> StoredExamples:
         unreadable=Unreadable(storage.max_unreadable, name),
         labels=labels[positions] if classes[home] else None,
         key=lambda position: file_key(files[position]),
+        stored=lambda position: (stored_file(files[position], root),),
     )
     return StoredExamples(reader, np.arange(len(files)), labelled=bool(classes[home]))
 

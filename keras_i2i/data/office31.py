@@ -189,6 +189,7 @@ AMAZON, WEBCAM, DSLR = (
         read=functools.partial(_read, domain),
         validation_size=1000,
         validation_share=1 / 10,
+        transductive=True,
     )
     for domain in ("amazon", "webcam", "dslr")
 )

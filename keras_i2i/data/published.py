@@ -29,6 +29,7 @@ from keras_i2i.data import image_files
 from keras_i2i.data.examples import (
     Examples,
     Reader,
+    Stored,
     StoredExamples,
     Unreadable,
     UnreadableError,
@@ -88,18 +89,26 @@ def read_stored(
     # Written whenever the data set is prepared: its time tells one preparation from the next.
     info = pathlib.Path(builder.data_path) / "dataset_info.json"
 
-    def image(position):
+    def read(position):
         try:
-            record = records[position]
+            return records[position]
         except RuntimeError as error:
             raise UnreadableError(f"{builder.data_path}, record {position}: {error}") from None
+
+    def image(position):
+        record = read(position)
         return image_files.read_image(NamedBytes(record["image"], record["file"].decode()), 3)
 
     def key(position):
         return f"{image_files.file_key(info)}\n{position}"
 
+    def stored(position):
+        record = read(position)
+        content = record["image"]
+        return (Stored(record["file"].decode(), len(content), lambda count: content[:count]),)
+
     # The limit is `Storage`'s default; a run sets its own.
-    reader = Reader(image, 3, Unreadable(10, builder.name), labels, key=key)
+    reader = Reader(image, 3, Unreadable(10, builder.name), labels, key=key, stored=stored)
     return StoredExamples(reader, np.arange(len(labels)))
 
 

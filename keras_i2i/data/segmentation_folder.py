@@ -48,10 +48,12 @@ from keras_i2i.data.image_files import (
     find_image_files,
     opened,
     read_image,
+    stored_file,
 )
 from keras_i2i.data.image_folder import (
     check_image_count,
     find_parts,
+    split_apart,
     subfolders,
     train_may_lack_labels,
 )
@@ -316,6 +318,7 @@ def _palette(name: str, legend: _Legend, part: Path) -> tuple[tuple[int, int, in
 
 def _read(name, parts, masked, legend, storage, split, data_dir) -> StoredExamples:
     del data_dir  # The images lie where the name says.
+    root = Path(name.removeprefix(PREFIX)).expanduser()
     pairs = _list(name, parts["train"], "train" in masked)
     channels = common_channels([image for image, _ in pairs])
     home = split if split in parts else "train"
@@ -323,7 +326,8 @@ def _read(name, parts, masked, legend, storage, split, data_dir) -> StoredExampl
         pairs = _list(name, parts[home], home in masked)
     positions = np.arange(len(pairs))
     if home == "train" and "test" not in parts:
-        train, test = storage.split(np.zeros(len(pairs)))
+        images = [image for image, _ in pairs]
+        train, test = split_apart(name, storage, images, np.zeros(len(pairs)))
         positions = train if split == "train" else test
     positions = positions[mixed(np.zeros(len(positions)))]
     pairs = [pairs[position] for position in positions]
@@ -348,6 +352,7 @@ def _read(name, parts, masked, legend, storage, split, data_dir) -> StoredExampl
         unreadable=Unreadable(storage.max_unreadable, name),
         image_and_mask=image_and_mask if legend else None,
         key=key,
+        stored=lambda position: tuple(stored_file(f, root) for f in pairs[position] if f),
     )
     return StoredExamples(reader, np.arange(len(pairs)), labelled=legend is not None)
 

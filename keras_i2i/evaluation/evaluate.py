@@ -136,6 +136,8 @@ def combine(
     target_labels_per_class: int = 0,
     command: str | None = None,
     flags: str | None = None,
+    seen: Mapping[str, Any] | None = None,
+    provenance: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The content of metrics.json, from what the evaluation of each seed returned.
 
@@ -149,14 +151,18 @@ def combine(
         target_labels_per_class: how many labels of each class the adapted model saw of the target.
         command: the command line that repeats the run, for the report.
         flags: the run's flagfile, for the report.
+        seen: of "source" and "target", how many of the test images are training images too:
+            `images`, `of` how many, and `transductive`, whether they are meant to be.
+        provenance: what the run was made of, as its provenance.json has it.
 
     Returns:
         JSON-able: `method`, `source`, `target`, `seeds`, `seconds`, `target_labels_per_class`;
         under each classifier's name `target_test_accuracy` and `source_test_accuracy`, one per
         seed, None without labels, and of a weighted sum `weight`, one per seed; if translations
-        were read, `translations_read_correctly` by direction, one per seed; `command` and `flags`
-        if given; `per_seed`, everything else. Of segmentation also `task`, which is "segmentation",
-        and `target_test_miou` and `source_test_miou` instead of the accuracies.
+        were read, `translations_read_correctly` by direction, one per seed; `command`, `flags`,
+        `test_images_seen` and `provenance` if given; `per_seed`, everything else. Of segmentation
+        also `task`, which is "segmentation", and `target_test_miou` and `source_test_miou` instead
+        of the accuracies.
 
     Raises:
         InputError: no seeds, not one duration per seed, or seeds with different models.
@@ -195,7 +201,12 @@ def combine(
     read = {way: values for way, values in read.items() if any(v is not None for v in values)}
     if read:
         combined["translations_read_correctly"] = read
-    given = {"command": command, "flags": flags}
+    given = {
+        "command": command,
+        "flags": flags,
+        "test_images_seen": seen,
+        "provenance": provenance,
+    }
     combined |= {key: value for key, value in given.items() if value is not None}
     return jsonable(combined | {"per_seed": list(per_seed)})
 

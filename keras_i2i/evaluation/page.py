@@ -210,6 +210,8 @@ thead th { color: var(--soft); font-size: 0.85rem; font-weight: 400; }
 tbody th { font-weight: 500; }
 td { white-space: nowrap; }
 .ours th, .ours td { font-weight: 700; }
+.made td { white-space: normal; overflow-wrap: anywhere; }
+.made th { white-space: nowrap; }
 small { display: block; color: var(--soft); font-size: 0.85rem; font-weight: 400;
   white-space: normal; line-height: 1.4; }
 .scores td:nth-child(2) { width: 40%; }

@@ -132,7 +132,27 @@ class _Report:
         return f"<b>{page.percent(self.reached(name))}</b>"
 
     def warnings(self) -> str:
-        return page.warnings(page.warnings_of(self.seeds))
+        return page.warnings([*self.seen(), *page.warnings_of(self.seeds)])
+
+    def seen(self) -> list[str]:
+        """Which test images are no news to the models, as HTML."""
+        found = self.results.get("test_images_seen", {})
+        said = []
+        for name, domain in (("target", self.target), ("source", self.source)):
+            if name not in found:
+                continue
+            if found[name]["transductive"]:
+                learnt = "with their" if name == "source" else "without"
+                said.append(
+                    f"Transductive: the {domain} test images are the training images, learnt "
+                    f"{learnt} {self.LABELS}."
+                )
+            if found[name]["images"]:
+                said.append(
+                    f"{found[name]['images']} of {found[name]['of']} {domain} test images are "
+                    "training or validation images too."
+                )
+        return said
 
     def scores(self) -> str:
         rows = []
@@ -357,7 +377,46 @@ class _Report:
         if self.results.get("flags"):
             text += "<details><summary>All flags</summary>"
             text += f"<pre>{escape(self.results['flags'])}</pre></details>"
+        text += self.provenance()
         return page.section("To repeat this", text)
+
+    def provenance(self) -> str:
+        """What the run was made of; nothing if nobody wrote it down."""
+        found = self.results.get("provenance")
+        if not found:
+            return ""
+        last = found["starts"][-1]
+        git, hardware = last["git"], last["hardware"]
+        versions = (f"{name} {text}" for name, text in last["versions"].items() if text)
+        machine = [
+            hardware["processor"] or "unknown processor",
+            f"{hardware['cores']} cores",
+            f"{hardware['memory_gib']} GiB" if hardware["memory_gib"] else "",
+            *hardware["gpus"],
+            hardware["system"],
+        ]
+        rows = {
+            "begun": found["starts"][0]["date"],
+            "continued": ", ".join(start["date"] for start in found["starts"][1:]),
+            "versions": ", ".join(versions),
+            "git revision": git and git["revision"] + " with changes" * git["dirty"],
+            "machine": ", ".join(filter(None, machine)),
+        }
+        for domain, splits in found["data"].items():
+            for split, known in splits.items():
+                if known["sha256"]:
+                    rows[f"{domain} {split}"] = (
+                        f"{known['images']} images, SHA-256 of {known['of']}: {known['sha256']}"
+                    )
+        table = "".join(
+            f"<tr><th scope=row>{escape(name)}</th><td>{escape(str(value))}</td></tr>"
+            for name, value in rows.items()
+            if value
+        )
+        return (
+            "<details><summary>What it was made of</summary>"
+            f"<table class=made><tbody>{table}</tbody></table></details>"
+        )
 
     def reached(self, name: str, domain: str = "target") -> list[float | None]:
         return self.values(name, f"{domain}_test_{self.MEASURE}")

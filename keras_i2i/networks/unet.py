@@ -34,7 +34,9 @@ def unet_generator(
     As many stages down as up. Each begins with a 3x3 convolution of stride 2 (a transposed one
     on the way up) and goes on with two of stride 1, all followed by instance normalization and
     leaky ReLU. On the way up each stage also sees the features of its size from the way down, the
-    last one the image itself. A final 3x3 convolution with tanh makes the image.
+    last one the image itself. A final 3x3 convolution with tanh makes the image. It sees the one
+    that came in, too: instance normalization takes from all features how bright and how colorful
+    that was, and without it no cycle can close.
 
     Args:
         image_shape: (H, W, C), H and W multiples of 2^stages. At 2^stages itself, instance
@@ -82,6 +84,7 @@ def unet_generator(
 
         # This stage gives the size of stage - 1 on the way down, and as many features.
         x = _stage(x, Conv2DTranspose, filters[max(stage - 2, 0)], f"up_{stage}", with_skip)
+    x = layers.Concatenate(name="out_skip")([x, images])
     x = layers.Conv2D(image_shape[-1], 3, padding="same", kernel_initializer=_normal(), name="out")(
         x
     )

@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from keras_i2i import networks
 from keras_i2i._version import __version__
+from keras_i2i.training import provenance
 from keras_i2i.training.methods import ADAPTATIONS, BASELINES, METHODS
 from keras_i2i.training.train import steps_of
 
@@ -46,7 +47,7 @@ def metadata(run, seed, model, *, name, format, signatures):
         the evaluation, in words.
 
     Raises:
-        InputError: the run's metrics.json is damaged.
+        InputError: the run's metrics.json or provenance.json is damaged.
     """
     experiment = run.experiment
     metrics = run.results() if run.metrics.exists() else None
@@ -90,6 +91,7 @@ def metadata(run, seed, model, *, name, format, signatures):
             "images": _images_learned_from(experiment),
             "weights": _origin_of_weights(experiment),
             "flags": dataclasses.asdict(experiment),
+            "provenance": provenance.read(run),
         },
         "measured": measured,
         "not_measured": None if measured else _why_not(model, metrics),
@@ -312,12 +314,20 @@ def _origin(facts):
         f"- Learned from {training['images']}.",
         f"- Weights: {training['weights']}.",
         f"- {steps}, seed {training['seed']}; saved {training['finished']} by Keras "
-        f"{training['keras']}.",
+        f"{training['keras']}{_revision(training['provenance'])}.",
         f"- Exported {facts['exported']} by keras_i2i {versions['keras_i2i']}, Keras "
         f"{versions['keras']}, TensorFlow {versions['tensorflow']}. All flags are in "
         "metadata.json.",
         "- Whoever passes it on minds the terms of these images, and of weights that others made.",
     ]
+
+
+def _revision(made_of):
+    """Which revision of a clone trained it, in words; nothing if that is not known."""
+    git = made_of and made_of["starts"][-1]["git"]
+    if not git:
+        return ""
+    return f", trained at git revision {git['revision']}{' with changes' * git['dirty']}"
 
 
 def _limits(facts):

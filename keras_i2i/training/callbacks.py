@@ -65,8 +65,8 @@ class History(keras.callbacks.Callback):
     """Adds measures to each epoch's log and writes all of it as JSON.
 
     Put it before the other callbacks: they see what it adds. Beside the log an epoch's object has
-    the `step`, the `seconds` so far, the generators' `learning_rate`, and `warnings`, those that
-    others have put there, if there are any.
+    the `step`, the `seconds` so far, the generators' `learning_rate` from there on, and `warnings`,
+    those that others have put there, if there are any.
 
     Args:
         path: file, a list with one object for each epoch.

@@ -104,6 +104,12 @@ class Experiment:
         "resize it to --image_size; 0: nothing is cut. Segmentation is tested on whole images.",
         minimum=0,
     )
+    crop_place: str = _option(
+        "random",
+        "Where training cuts out that square. center: as a test does, so that --crop_size takes "
+        "away margins that one domain has and the other has not.",
+        choices=("random", "center"),
+    )
     fit: str = _option(
         "stretch",
         "What becomes of images that are no squares. stretch: squares; crop: the largest square is "
@@ -114,6 +120,11 @@ class Experiment:
         0.2, "Folders without test/: share of the images that is kept for the test.", above=0
     )
     split_seed: int = _option(0, "Folders without test/: seed of that split.", minimum=0)
+    transductive: bool = _option(
+        False,
+        "The test images are the training images, learnt from without labels: the protocol of some "
+        "data sets. Else images that are in both are refused.",
+    )
     max_unreadable: int = _option(
         10, "How many image files that cannot be read are left out before the run ends.", minimum=0
     )
@@ -368,6 +379,8 @@ class Experiment:
                 "--crop_size must be at most --load_size. "
                 f"Received: {self.crop_size} beside {self.load_size}"
             )
+        if self.crop_place == "center" and not self.crop_size and self.fit != "crop":
+            problems.append("--crop_place=center needs --crop_size or --fit=crop: nothing is cut.")
         problems += self._execution_problems()
         problems += self._backbone_problems()
         if self.method in METHODS:
@@ -614,7 +627,12 @@ class Experiment:
         """How images of any size become those that networks see."""
         from keras_i2i import data
 
-        return data.Geometry(load_size=self.load_size, crop_size=self.crop_size, fit=self.fit)
+        return data.Geometry(
+            load_size=self.load_size,
+            crop_size=self.crop_size,
+            fit=self.fit,
+            crop_place=self.crop_place,
+        )
 
     @property
     def storage(self):

@@ -2,11 +2,11 @@
 
 import sys
 
-from absl import app, logging
+from absl import app
 from absl import flags as absl_flags
 
 from keras_i2i.errors import InputError, TrainingDiverged
-from keras_i2i.training import configs, flags
+from keras_i2i.training import configs, flags, logs
 from keras_i2i.training.run_directory import RunDirectory
 
 
@@ -103,8 +103,8 @@ def run_command(command):
         return app.parse_flags_with_usage(arguments)
 
     def main(arguments):
-        if not absl_flags.FLAGS["verbosity"].present:
-            logging.set_verbosity(logging.WARNING)
+        verbosity = absl_flags.FLAGS["verbosity"]
+        logs.set_up(verbosity.value if verbosity.present else None)
         try:
             if len(arguments) > 1:
                 raise InputError(

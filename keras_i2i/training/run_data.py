@@ -1,16 +1,23 @@
 """The images of a run, as its steps train on them and as its curves and grids look at them."""
 
+import functools
 import math
 
 import numpy as np
 
 from keras_i2i import data
+from keras_i2i.data import fingerprints
+from keras_i2i.errors import InputError
 from keras_i2i.evaluation import metrics
 from keras_i2i.training.run_directory import MAIN_STEPS
 
 _PART = 256
 _NEIGHBOUR_BYTES = 2**28  # of images among which an evaluation looks for the nearest
 _WATCHED_MASKS = 20  # whole images, of which each may take a second
+# Of a test's images, how many may also be training images: they move an accuracy by less than the
+# last digit of a report. Above it, the test is refused.
+_MAY_BE_SEEN = 0.001
+_NAMED = 3
 
 
 class RunData:
@@ -36,6 +43,73 @@ class RunData:
         self.target = data.load_unlabelled(experiment.target, "train", **self._target)
         self.target_test = data.load(experiment.target, "test", **place)
         self._experiment = experiment
+
+    def fingerprints(self):
+        """What the images and labels are known by: "source" and "target", each by its splits."""
+        splits = {
+            "source": {
+                "train": self.source,
+                "validation": self.source_validation,
+                "test": self.source_test,
+            },
+            "target": {"train": self.target, "test": self.target_test},
+        }
+        return {
+            domain: {
+                split: fingerprints.fingerprint(examples)
+                for split, examples in parts.items()
+                if examples is not None
+            }
+            for domain, parts in splits.items()
+        }
+
+    @functools.cached_property
+    def seen(self):
+        """Of the test images, how many are training or validation images too, of either domain.
+
+        Returns:
+            "source" and "target": `images`, how many of the test's are; `of`, how many there are;
+            `transductive`, whether the domain is meant to be tested on its own training images,
+            and then `images` does not count these.
+
+        Raises:
+            InputError: more than `_MAY_BE_SEEN` of them.
+        """
+        return {domain: self._seen(domain) for domain in ("source", "target")}
+
+    def _seen(self, domain):
+        experiment = self._experiment
+        test = self.source_test if domain == "source" else self.target_test
+        transductive = experiment.transductive or experiment.domain(domain).transductive
+        parts = {
+            "source training": ("source", self.source),
+            "source validation": ("source", self.source_validation),
+            "target training": ("target", self.target),
+        }
+        found = {}
+        for name, (owner, examples) in parts.items():
+            if examples is None or (owner == domain and transductive):
+                continue
+            for position, twin in fingerprints.repeated(test, examples):
+                found.setdefault(position, (name, examples, twin))
+        if len(found) > _MAY_BE_SEEN * len(test):
+            raise InputError(self._refusal(domain, test, found))
+        return {"images": len(found), "of": len(test), "transductive": transductive}
+
+    def _refusal(self, domain, test, found):
+        pairs = "".join(
+            f"\n  {fingerprints.name_of(test, position)} is "
+            f"{fingerprints.name_of(examples, twin)} of the {name} images"
+            for position, (name, examples, twin) in list(found.items())[:_NAMED]
+        )
+        more = f"\n  and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
+        name = getattr(self._experiment, domain)
+        return (
+            f"{len(found)} of {len(test)} test images of --{domain}={name} are training or "
+            f"validation images too, so a test would tell nothing:{pairs}{more}\n"
+            "Remove them from one side. If the protocol is to test on the images that were learnt "
+            "without labels, as Office-31's is, say so by --transductive."
+        )
 
     def watched(self, step, model, count):
         """What the learning curves measure: name → a function of the model."""

@@ -9,7 +9,7 @@ from keras_i2i.files import write_text
 from keras_i2i.training import flags
 
 # These do not change what a run computes: where it lies, on which devices, what is watched of it.
-_WITHOUT_EFFECT = ("run_dir", "data_dir", "strategy", "communication", "profile")
+_WITHOUT_EFFECT = ("run_dir", "data_dir", "strategy", "communication", "profile", "transductive")
 
 # A run may go on with another value of these. They say what becomes of its steps from there on, and
 # the history says since when.
@@ -23,6 +23,7 @@ class RunDirectory:
     """A run's folder.
 
         flags.cfg        the resolved flags: reproduces the run
+        provenance.json  what it was made of: data, versions, hardware, each time it was started
         metrics.json     the results, for programs
         report.html      the results, for people, with figures/
         model.keras      the method's model; model_seed_N.keras where there are several seeds;
@@ -108,6 +109,11 @@ class RunDirectory:
     def metrics(self):
         """The results; they exist once the run is finished."""
         return self.path / "metrics.json"
+
+    @property
+    def provenance(self):
+        """What the run was made of; see `training.provenance`."""
+        return self.path / "provenance.json"
 
     @property
     def report(self):

@@ -13,7 +13,15 @@ from keras_i2i.evaluation import page, report
 from keras_i2i.evaluation.segmentation import evaluate_segmentation
 from keras_i2i.files import replacing, write_json
 from keras_i2i.models import ReadsThroughTranslation, WeightedSum, choose_weight
-from keras_i2i.training import callbacks, divergence, flags, monitors, selection, watching
+from keras_i2i.training import (
+    callbacks,
+    divergence,
+    flags,
+    monitors,
+    provenance,
+    selection,
+    watching,
+)
 from keras_i2i.training.methods import METHODS
 from keras_i2i.training.run_data import RunData
 from keras_i2i.training.run_directory import MAIN_STEPS, RunDirectory
@@ -92,6 +100,14 @@ def _train(experiment, steps, only, replicas, log):
             else f" and {_size(experiment.target_shape)}."
         )
     )
+    _tell_seen(domains, experiment, log)
+    if replicas.is_chief:
+        provenance.record(run, domains.fingerprints(), replicas.count, log)
+        if provenance.has_idle_gpu():
+            log(
+                "warning: TensorFlow cannot use this machine's GPU, and trains without it. "
+                "--verbosity=0 shows why."
+            )
     if replicas.count > 1:
         log(f"On {replicas.count} devices, {experiment.batch_size // replicas.count} images each.")
     for seed in experiment.seeds:
@@ -109,6 +125,16 @@ def _train(experiment, steps, only, replicas, log):
     metrics = evaluate(run, domains, log) if replicas.is_chief else None
     replicas.wait()  # a scheduler that starts the chief again needs all workers
     return metrics
+
+
+def _tell_seen(domains, experiment, log):
+    """Says how many test images were seen in training; raises an `InputError` if too many."""
+    for domain, seen in domains.seen.items():
+        if seen["images"]:
+            log(
+                f"warning: {seen['images']} of {seen['of']} test images of --{domain}="
+                f"{getattr(experiment, domain)} are training or validation images too."
+            )
 
 
 def _silent(line):
@@ -176,7 +202,13 @@ def evaluate(run, domains=None, log=print):
         The content of `metrics.json`.
     """
     experiment = run.experiment
-    domains = domains or RunData(experiment)
+    if domains is None:
+        domains = RunData(experiment)
+        _tell_seen(domains, experiment, log)
+    found = provenance.read(run)
+    changed = provenance.changed_data(found, domains.fingerprints()) if found else []
+    if changed:
+        log(f"warning: these are not the data of the training: {', '.join(changed)}.")
     steps = [step for step in steps_of(experiment) if step not in ("translated_copy", "sum")]
     main = _main_step(experiment)
     tests = domains.tests()
@@ -215,6 +247,8 @@ def evaluate(run, domains=None, log=print):
         target_labels_per_class=experiment.target_labels_per_class,
         command=f"keras-i2i-train --flagfile={run.flagfile}",
         flags=flags.to_flagfile(experiment),
+        seen=domains.seen,
+        provenance=found,
     )
     chosen = selection.table(experiment.select, [result["history"] for result in results])
     if chosen:

@@ -108,3 +108,18 @@ def test_pairs(tmp_path, manual):
         check_pairs(files, {"a": files["a"]})
     with pytest.raises(InputError, match=r"b\.txt has no image of the same name, 1 of 2"):
         check_pairs({"a": files["a"]}, files)
+
+
+def test_a_file_is_known_by_its_name_within_the_data_set(tmp_path, manual):
+    content = b"0123456789" * 10
+    write_zip(manual / "1.zip", {"top/left/a/b.txt": content})
+    (archived,) = PART.find(tmp_path).values()
+    write_folder(manual / "letters", {"left/a/b.txt": content})
+    (extracted,) = PART.find(tmp_path).values()
+    for file in (archived, extracted):
+        stored = file.stored()
+        assert (stored.name, stored.size) == ("left/a/b", 100)
+        assert stored.content(12) == b"012345678901" and stored.content(1000) == content
+    (manual / "letters" / "left" / "a" / "b.txt").unlink()
+    with pytest.raises(UnreadableError, match=r"b\.txt"):
+        extracted.stored()

@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -70,6 +72,19 @@ def test_a_test_crops_the_center():
     np.testing.assert_array_equal(to_uint8(seen), image[2:18, 7:23])
     seen = Geometry(fit="crop").for_test(image, (20, 20, 3))
     np.testing.assert_array_equal(to_uint8(seen), image[:, 5:25])
+
+
+@pytest.mark.parametrize("geometry", [g for g in GEOMETRIES if g.crop_size or g.fit == "crop"])
+def test_training_cuts_from_the_center_where_asked_to(geometry):
+    geometry = dataclasses.replace(geometry, crop_place="center")
+    image, mask = noise(20, 30), noise(20, 30)[..., 0]
+    views = [geometry.for_training(image, mask, (16, 16, 3), (1, seed)) for seed in range(5)]
+    for seen, seen_mask in views:
+        np.testing.assert_array_equal(seen, geometry.for_test(image, (16, 16, 3)))
+        np.testing.assert_array_equal(seen_mask, views[0][1])
+    # The mask moves with the image: where a pixel is copied as it is, so is its mask's.
+    if geometry == Geometry(crop_size=16, crop_place="center"):
+        np.testing.assert_array_equal(views[0][1], mask[2:18, 7:23])
 
 
 def test_load_size_scales_then_a_square_is_cut():

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from keras_i2i import data
-from keras_i2i.data.examples import StoredExamples
+from keras_i2i.data.examples import StoredExamples, UnreadableError
 from keras_i2i.errors import InputError
 
 
@@ -399,3 +399,58 @@ def test_no_path():
         data.get_domain("image_folder:")
     with pytest.raises(InputError, match="or image_folder:PATH"):
         data.get_domain("image_folders:x")
+
+
+def copied(folder, names):
+    """Ten images of each class; those named are copies of the class's first."""
+    classes_in(folder, 10)
+    for name in ("cat", "dog"):
+        for number in names:
+            first = (folder / name / "00.png").read_bytes()
+            (folder / name / f"{number:02d}.png").write_bytes(first)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_copies_of_a_file_are_not_on_both_sides_of_a_split(seed, tmp_path):
+    copied(tmp_path, (3, 4, 5, 6))
+    train, validation, test = parted(tmp_path, test_share=0.3, split_seed=seed)
+    learnt = {*values(train), *values(validation)}
+    assert not learnt & set(values(test))
+    assert len(train) + len(validation) + len(test) == 20, "nothing is lost"
+    assert set(test.labels) == {0, 1}
+
+
+def test_a_split_without_copies_is_drawn_by_names_alone(tmp_path):
+    classes_in(tmp_path, 10)
+    before = [values(examples).tolist() for examples in parted(tmp_path)]
+    labels = np.repeat([0, 1], 10)
+    _, drawn = data.Storage().split(labels)
+    assert sorted(before[2]) == [100 * labels[p] + p % 10 for p in drawn]
+    for path in tmp_path.rglob("*.png"):  # other bytes, the same name
+        path.write_bytes(path.read_bytes() + b"\0")
+    assert [values(examples).tolist() for examples in parted(tmp_path)] == before
+
+
+def test_a_class_of_copies_cannot_be_split(tmp_path):
+    classes_in(tmp_path, 4)
+    for number in range(1, 4):
+        content = (tmp_path / "dog" / "00.png").read_bytes()
+        (tmp_path / "dog" / f"{number:02d}.png").write_bytes(content)
+    with pytest.raises(
+        InputError,
+        match=r"all images of \S+dog that were set aside for the test are copies of training "
+        r"images: \S+\.png has the content of \S+\.png\. Remove the copies, or give another",
+    ):
+        data.load(f"image_folder:{tmp_path}", "train")
+
+
+def test_files_are_known_by_names_within_the_folder(tmp_path):
+    examples = data.load(labelled(tmp_path), "test")
+    (file,) = examples.reader.stored(0)
+    path = tmp_path / file.name
+    assert file.name.startswith("test/") and file.size == path.stat().st_size
+    assert file.content(5) == path.read_bytes()[:5]
+    assert file.content(10**6) == path.read_bytes()
+    path.unlink()
+    with pytest.raises(UnreadableError):
+        examples.reader.stored(0)

@@ -9,6 +9,7 @@ import pytest
 import tensorflow_datasets as tfds
 from PIL import Image
 
+from keras_i2i.data import fingerprints
 from keras_i2i.data.office31 import AMAZON, CLASS_NAMES, DSLR, WEBCAM, Office31, parse_archive
 from keras_i2i.errors import InputError
 
@@ -133,6 +134,19 @@ def test_records_hold_the_published_bytes(files, tmp_path):
     for record in builder.as_data_source("train", decoders=encoded):
         name = record["file"].decode().replace("webcam/", "webcam/images/")
         assert record["image"] == files[f"domain_adaptation_images/{name}"]
+
+
+def test_images_are_known_by_their_published_bytes_and_meant_to_be_learnt(files, tmp_path):
+    put(tmp_path, "office31.zip", files)
+    train, test = (
+        WEBCAM.load(split, data_dir=tmp_path, validation_size=0) for split in ("train", "test")
+    )
+    (stored,) = train.reader.stored(0)
+    name = stored.name.replace("webcam/", "webcam/images/")
+    content = files[f"domain_adaptation_images/{name}"]
+    assert (stored.size, stored.content(10**6)) == (len(content), content)
+    assert len(fingerprints.repeated(test, train)) == len(test)
+    assert WEBCAM.transductive
 
 
 def test_damaged_image_is_named_and_passed_over(files, tmp_path):

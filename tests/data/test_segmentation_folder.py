@@ -180,7 +180,7 @@ def one(folder, mask, classes=("road", "sky", "car"), palette=None, name="1.png"
     """The mask read from a folder whose two masks are both `mask`: pixels, or a file's bytes."""
     texts(folder, classes, palette)
     for stem in "12":
-        save(folder / "images" / f"{stem}.png", np.zeros((2, 3, 3), np.uint8))
+        save(folder / "images" / f"{stem}.png", np.full((2, 3, 3), int(stem), np.uint8))
         path = folder / "masks" / name.replace("1", stem)
         path.parent.mkdir(exist_ok=True)
         if isinstance(mask, bytes):
@@ -319,7 +319,7 @@ def test_a_mask_belongs_to_its_image_turned_upright(tmp_path):
     mask = np.array([[0, 1, 2], [2, 1, 0]], np.uint8).T
     texts(tmp_path)
     for stem in "12":
-        pixels = np.zeros((2, 3, 3), np.uint8)
+        pixels = np.full((2, 3, 3), 100 * int(stem), np.uint8)
         save(tmp_path / "images" / f"{stem}.jpg", pixels, exif=exif)
         save(tmp_path / "masks" / f"{stem}.png", mask)
     image, read = data.load(f"segmentation_folder:{tmp_path}", "test").read(0)
@@ -455,3 +455,28 @@ def test_text_files_as_windows_writes_them(tmp_path):
     (tmp_path / "classes.txt").write_bytes("straße\nsky".encode("latin-1"))
     with pytest.raises(InputError, match=r"classes\.txt is not UTF-8"):
         data.get_domain(name)
+
+
+def test_copies_of_an_image_are_not_on_both_sides_of_a_split(tmp_path):
+    texts(tmp_path)
+    pairs(tmp_path, 10)
+    first = tmp_path / "images" / "00.bmp"
+    for number in range(3, 8):
+        (tmp_path / "images" / f"{number:02d}.bmp").write_bytes(first.read_bytes())
+        mask = (tmp_path / "masks" / "00.png").read_bytes()
+        (tmp_path / "masks" / f"{number:02d}.png").write_bytes(mask)
+    for seed in range(5):
+        storage = data.Storage(test_share=0.4, split_seed=seed)
+        train, validation, test = (
+            numbers(data.load(f"segmentation_folder:{tmp_path}", split, storage=storage))
+            for split in data.SPLITS
+        )
+        assert not {*train, *validation} & set(test)
+        assert len(train) + len(validation) + len(test) == 10
+
+
+def test_an_example_is_known_by_its_image_and_its_mask(tmp_path):
+    examples = data.load(made(tmp_path), "test")
+    image, mask = (tmp_path / file.name for file in examples.reader.stored(0))
+    assert image.parent.name == "images" and mask.parent.name == "masks"
+    assert image.stem == mask.stem and image.exists() and mask.exists()

@@ -322,3 +322,63 @@ class TestWhichEpoch:
 
     def test_an_older_run_has_no_such_section(self, results):
         assert "Which epoch" not in Reader(report(results)).all_text()
+
+
+def seen(target=0, source=0, transductive=False):
+    return {
+        domain: {"images": count, "of": 2000, "transductive": transductive}
+        for domain, count in (("source", source), ("target", target))
+    }
+
+
+def test_test_images_that_were_seen_are_owned_up_to(results):
+    quiet = Reader(report(results, seen=seen())).all_text()
+    assert "validation images too" not in quiet and "Transductive" not in quiet
+    few = Reader(report(results, seen=seen(target=2))).all_text()
+    assert "2 of 2000 inverted test images are training or validation images too." in few
+    assert "of 2000 printed" not in few
+    meant = Reader(report(results, seen=seen(transductive=True))).all_text()
+    assert (
+        "Transductive: the inverted test images are the training images, learnt without labels."
+        in meant
+    )
+    assert "printed test images are the training images, learnt with their labels." in meant
+
+
+MADE_OF = {
+    "seeds": [0],
+    "data": {
+        "source": {"train": {"images": 7, "sha256": "ab12", "of": "pixels"}},
+        "target": {"train": {"images": 7, "sha256": None, "of": "nothing"}},
+    },
+    "starts": [
+        {
+            "date": date,
+            "versions": {"keras": NASTY, "cuda": None},
+            "git": {"revision": "abc123", "dirty": True},
+            "hardware": {
+                "processor": None,
+                "cores": 2,
+                "memory_gib": None,
+                "gpus": ["A Fast One"],
+                "system": "Linux",
+            },
+        }
+        for date in ("2026-11-27T10:00:00+00:00", "2026-11-28T10:00:00+00:00")
+    ],
+}
+
+
+def test_what_a_run_was_made_of_is_shown(results):
+    text = Reader(report(results, provenance=MADE_OF)).all_text()
+    for part in (
+        "begun2026-11-27T10:00:00+00:00",
+        "continued2026-11-28T10:00:00+00:00",
+        f"versionskeras {NASTY}git",
+        "git revisionabc123 with changes",
+        "machineunknown processor, 2 cores, A Fast One, Linux",
+        "source train7 images, SHA-256 of pixels: ab12",
+    ):
+        assert part in text
+    assert "target train" not in text
+    assert "made of" not in Reader(report(results)).all_text()

@@ -90,7 +90,10 @@ def test_each_stage_up_sees_what_has_its_size_on_the_way_down(generator):
 def test_there_is_nothing_else_but_the_last_convolution(generator):
     assert len(convs(generator)) == 3 * len(DOWN) + 3 * len(UP) + 1
     last = generator.get_layer("out")
-    assert last.input is generator.get_layer("up_1_3_leaky").output
+    features, image = generator.get_layer("out_skip").input
+    assert features is generator.get_layer("up_1_3_leaky").output
+    assert image is generator.inputs[0]
+    assert last.input is generator.get_layer("out_skip").output
     assert (last.filters, last.kernel_size, last.strides) == (3, (3, 3), (1, 1))
     assert last.use_bias and not np.any(last.bias.numpy())
     assert generator.layers[-1].activation is keras.activations.tanh
@@ -132,10 +135,11 @@ def test_a_generator_may_have_other_depths(stages, down):
 
 
 def cut_skip(network, stage):
-    """Makes a stage up blind for what the way down has of its size."""
-    conv = network.get_layer(f"{stage}_2_conv")
+    """Makes a stage up blind for what the way down has of its size, or the end for the image."""
+    conv = network.get_layer("out" if stage == "out" else f"{stage}_2_conv")
+    own, _ = network.get_layer(f"{stage}_skip").input
     kernel = conv.kernel.numpy()
-    kernel[:, :, network.get_layer(f"{stage}_1_conv").filters :] = 0
+    kernel[:, :, own.shape[-1] :] = 0
     conv.kernel.assign(kernel)
 
 
@@ -148,11 +152,12 @@ def cut_way_down(network, stage):
 @pytest.mark.parametrize(
     ("skips", "blind_from", "side"),
     [
-        # Three 3x3 convolutions: what the image's own skip brings is in the right place.
-        ((), "down_1", 7),
-        (("up_1",), "down_2", None),
-        (("up_1", "up_2"), "down_3", None),
-        (("up_1", "up_2", "up_3"), "down_3", 0),
+        # Three 3x3 convolutions, or the last one: what the image's own skips bring is in place.
+        (("out",), "down_1", 7),
+        (("up_1",), "down_1", 3),
+        (("out", "up_1"), "down_2", None),
+        (("out", "up_1", "up_2"), "down_3", None),
+        (("out", "up_1", "up_2", "up_3"), "down_3", 0),
     ],
 )
 def test_an_image_passes_by_each_skip(monkeypatch, randomized, noise, skips, blind_from, side):
@@ -171,8 +176,9 @@ def test_an_image_passes_by_each_skip(monkeypatch, randomized, noise, skips, bli
         pixel = network(images)[0, 31, 32, 0]
     slopes = tape.gradient(pixel, images).numpy()[0, ..., 0]
     seen = [np.flatnonzero(np.any(slopes, axis=axis)) for axis in (1, 0)]
-    if side == 7:
-        assert [pixels.tolist() for pixels in seen] == [[*range(28, 35)], [*range(29, 36)]]
+    if side in (3, 7):
+        rows, columns = (range(n - side // 2, n + side // 2 + 1) for n in (31, 32))
+        assert [pixels.tolist() for pixels in seen] == [[*rows], [*columns]]
     elif side == 0:
         assert not np.any(slopes)
     else:

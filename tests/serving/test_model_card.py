@@ -113,6 +113,17 @@ class TestMetadata:
         assert facts["images"]["target_shape"] == [16, 16, 1]
         assert facts["training"]["flags"]["learning_rate"] == 2e-4
         assert facts["training"]["keras"] == "3.15.1"
+        assert facts["training"]["provenance"] is None, "a run from before there was a record"
+
+    def test_the_revision_that_trained_it_is_named(self, make_run):
+        run = make_run(full())
+        git = {"revision": "abc123", "dirty": True}
+        start = {"versions": {"keras": "3.15.1"}, "git": git}
+        made_of = {"data": {"source": {}}, "starts": [{**start, "git": None}, start]}
+        run.provenance.write_text(json.dumps(made_of))
+        assert facts_of(run)["training"]["provenance"] == made_of
+        card = model_card(facts_of(run))
+        assert "by Keras 3.15.1, trained at git revision abc123 with changes." in card
 
     def test_its_geometry_makes_the_same_images(self, make_run):
         run = make_run(load_size=40, crop_size=32, fit="crop")

@@ -141,13 +141,14 @@ def history_of(run, step, seed=0):
 
 
 def results_of(run):
-    """metrics.json without what a clock or the folder's name decides."""
+    """metrics.json without what a clock, the machine or the folder's name decides."""
     metrics = json.loads(run.metrics.read_text())
     for result in metrics["per_seed"]:
         for entries in result["history"].values():
             for entry in entries:
                 del entry["seconds"]
-    return {name: metrics[name] for name in metrics if name not in ("seconds", "command", "flags")}
+    without = ("seconds", "command", "flags", "provenance")
+    return {name: metrics[name] for name in metrics if name not in without}
 
 
 def assert_same_run(run, other, steps):

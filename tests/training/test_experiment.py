@@ -51,6 +51,7 @@ BAD = [
     ({"batch_size": 0}, "--batch_size must be at least 1. Received: 0"),
     ({"flip": 1.5}, "--flip is a probability, at most 1. Received: 1.5"),
     ({"fit": "pad"}, "--fit must be one of stretch, crop. Received: 'pad'"),
+    ({"crop_place": "center"}, "--crop_place=center needs --crop_size or --fit=crop"),
     ({"cache": "tape"}, "--cache must be one of none, memory, disk. Received: 'tape'"),
     ({"test_share": 1.0}, "--test_share must be below 1. Received: 1.0"),
     ({"max_unreadable": -1}, "--max_unreadable must be at least 0. Received: -1"),
@@ -670,8 +671,8 @@ def test_augmentation_is_passed_on(make_experiment):
 
 def test_geometry_is_passed_on(make_experiment):
     assert make_experiment().geometry == data.Geometry()
-    geometry = make_experiment(load_size=40, crop_size=32, fit="crop").geometry
-    assert geometry == data.Geometry(load_size=40, crop_size=32, fit="crop")
+    options = {"load_size": 40, "crop_size": 32, "fit": "crop", "crop_place": "center"}
+    assert make_experiment(**options).geometry == data.Geometry(**options)
 
 
 def test_storage_is_passed_on_and_caches_in_the_runs_folder(make_experiment):

@@ -20,6 +20,7 @@ UNUSUAL = {
     "preset": "drcn",
     "adaptation": "sum",
     "translated_copy": True,
+    "transductive": True,
     "source": "usps",
     "target": "mnist",
     "run_dir": "runs/with space=and, commas",

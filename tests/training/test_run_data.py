@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from keras_i2i import data
+from keras_i2i.errors import InputError
 from keras_i2i.training.experiment import Experiment
 from keras_i2i.training.run_data import RunData
 
@@ -331,3 +332,106 @@ class TestBatches:
         for images, labels in batches.take(2):
             assert as_set(images) <= known
             assert set(labels.numpy()) <= {0, 1}
+
+
+class TestWhatWasSeen:
+    """Test images that are training images too."""
+
+    @pytest.fixture
+    def of_copies(self, tmp_path):
+        """`of_copies(**fields)`: of each domain, two classes of images, and where copies go."""
+
+        def of_copies(*copies, **fields):
+            for number, (domain, split, name) in enumerate(
+                (domain, split, name)
+                for domain in ("one", "two")
+                for split in ("train", "test")
+                for name in ("cat", "dog")
+            ):
+                write_images(tmp_path / domain / split / name, SIZES, seed=number)
+            for old, new in copies:
+                (tmp_path / new).write_bytes((tmp_path / old).read_bytes())
+            names = {"source": "one", "target": "two"}
+            names = {key: f"image_folder:{tmp_path / name}" for key, name in names.items()}
+            sizes = {"source_validation_size": 2, "target_validation_size": 0, "channels": 3}
+            return RunData(Experiment(**{**TINY, **names, **sizes, **fields}))
+
+        return of_copies
+
+    def test_is_nothing_where_splits_are_apart(self, of_copies, of_digits):
+        none = {"images": 0, "of": 8, "transductive": False}
+        assert of_copies().seen == {"source": none, "target": none}
+        for seen in of_digits().seen.values():
+            assert seen == {"images": 0, "of": TEST_IMAGES, "transductive": False}
+
+    @pytest.mark.parametrize(
+        ("copy", "refused", "whose"),
+        [
+            (("one/train/cat/00.png", "one/test/dog/01.png"), "source", "source"),
+            (("one/train/cat/00.png", "two/test/dog/01.png"), "target", "source"),
+            (("two/train/cat/00.png", "two/test/cat/01.png"), "target", "target"),
+            (("two/train/cat/00.png", "one/test/cat/03.png"), "source", "target"),
+        ],
+    )
+    def test_in_any_training_images_is_refused(self, copy, refused, whose, of_copies):
+        domains = of_copies(copy)
+        old, new = (path.partition("/")[2] for path in copy)
+        with pytest.raises(InputError) as error:
+            domains.seen  # noqa: B018, it raises
+        first, pair, rest = str(error.value).split("\n")
+        assert first.startswith(f"1 of 8 test images of --{refused}=image_folder:")
+        assert pair in [
+            f"  {new} is {old} of the {whose} {part} images" for part in ("training", "validation")
+        ]
+        assert "--transductive" in rest
+
+    def test_three_are_named(self, of_copies):
+        copies = [(f"one/train/cat/0{n}.png", f"one/test/dog/0{n}.png") for n in range(4)]
+        with pytest.raises(InputError) as error:
+            of_copies(*copies).seen  # noqa: B018, it raises
+        lines = str(error.value).split("\n")
+        assert lines[0].startswith("4 of 8 test images")
+        assert len(lines) == 6 and lines[4] == "  and 1 more"
+
+    def test_counts_what_is_used_only(self, of_copies):
+        copies = [(f"two/train/cat/0{n}.png", f"two/test/dog/0{n}.png") for n in range(4)]
+        domains = of_copies(*copies, target_size=4)
+        used = {domains.target.reader.stored(p)[0].name for p in domains.target.positions}
+        with pytest.raises(InputError) as error:
+            domains.seen  # noqa: B018, it raises
+        count = sum(f"train/cat/0{n}.png" in used for n in range(4))
+        assert str(error.value).startswith(f"{count} of 8 ")
+
+    def test_is_meant_to_be_where_the_protocol_is_transductive(self, of_copies):
+        own = ("two/train/cat/00.png", "two/test/dog/01.png")
+        domains = of_copies(own, transductive=True)
+        assert domains.seen["target"] == {"images": 0, "of": 8, "transductive": True}
+
+    def test_with_labels_of_the_other_domain_is_refused_all_the_same(self, of_copies):
+        other = ("one/train/cat/00.png", "two/test/dog/01.png")
+        with pytest.raises(InputError, match=r"of the source (training|validation) images"):
+            of_copies(other, transductive=True).seen  # noqa: B018, it raises
+
+    @pytest.mark.parametrize(("copies", "refused"), [(2, False), (3, True)])
+    def test_a_thousandth_may_be_seen(self, copies, refused, monkeypatch, of_digits):
+        images = np.random.default_rng(0).integers(0, 256, (3000, 2, 2, 3), np.uint8)
+        labels = np.arange(3000) % 10
+        domains = of_digits()
+        domains.target_test = data.Examples(images[:2000], labels[:2000])
+        domains.target = data.Examples(images[2000 - copies :], None)
+        if refused:
+            with pytest.raises(InputError, match=r"number 1997 is number 0 of the target training"):
+                domains.seen  # noqa: B018, it raises
+        else:
+            assert domains.seen["target"]["images"] == copies
+
+    def test_fingerprints_are_of_all_that_is_used(self, of_digits):
+        found = of_digits(target_size=20).fingerprints()
+        assert {domain: list(splits) for domain, splits in found.items()} == {
+            "source": ["train", "validation", "test"],
+            "target": ["train", "test"],
+        }
+        assert found["target"]["train"]["images"] == 20
+        assert found["target"]["train"]["of"] == "pixels", "labels stay behind"
+        assert found["target"]["test"]["of"] == "pixels and labels"
+        assert "validation" not in of_digits(source_validation_size=0).fingerprints()["source"]

@@ -1,5 +1,6 @@
 """Whole runs: what they leave, that they can be interrupted anywhere, and what they never see."""
 
+import dataclasses
 import json
 import shutil
 
@@ -34,6 +35,7 @@ from .runs import (
 )
 
 STEPS = ("source_only", "target_only", "adapted")
+DOMAINS = ("source", "target")
 
 # Quick to learn, and with all that a continued run must find again: random numbers in the step
 # (the gradient penalty), a schedule, averaged weights, augmentation.
@@ -128,7 +130,7 @@ class TestAFinishedRun:
         names = {path.name for path in full.path.iterdir()}
         assert names == {
             "flags.cfg", "metrics.json", "model.keras", "source_only.keras", "target_only.keras",
-            "report.html", "figures", "history", "tensorboard", "checkpoints",
+            "report.html", "figures", "history", "tensorboard", "checkpoints", "provenance.json",
         }  # fmt: skip
         drawn = {path.stem for path in (full.path / "figures").glob("*.png")}
         assert drawn >= {
@@ -139,6 +141,15 @@ class TestAFinishedRun:
             assert any(full.checkpoints(step, 0).glob("*.index"))
             assert any(full.tensorboard(step, 0).rglob("events.out.tfevents.*"))
         assert any((full.tensorboard("adapted", 0) / "images").glob("events.out.tfevents.*"))
+
+    def test_it_says_what_it_was_made_of(self, full):
+        found = json.loads(full.provenance.read_text())
+        assert full.returned["provenance"] == found
+        assert len(found["starts"]) == 1
+        images = {d: {s: part["images"] for s, part in found["data"][d].items()} for d in DOMAINS}
+        assert images["source"]["test"] == images["target"]["test"] == TEST_IMAGES
+        assert found["data"]["source"]["train"]["sha256"] in full.report.read_text("utf-8")
+        assert set(full.returned["test_images_seen"]) == set(DOMAINS)
 
     def test_its_flags_reproduce_it(self, full):
         assert RunDirectory.open(full.path).experiment == full.experiment
@@ -194,6 +205,62 @@ class TestAFinishedRun:
         assert lines[0].startswith("This run is finished; its results follow.")
         assert lines[1:] == quick.lines[-len(lines[1:]) :]
         assert before == {path: path.stat().st_mtime_ns for path in quick.path.rglob("*.keras")}
+
+
+class TestDishonestData:
+    """What would make a result worth nothing is refused, or told."""
+
+    @staticmethod
+    def alter(name, altered, monkeypatch):
+        """A domain whose parts are what `altered(split, examples)` makes of them."""
+        domain = data.DOMAINS[name]
+
+        def read(split, data_dir):
+            return altered(split, domain.read(split, data_dir))
+
+        monkeypatch.setitem(data.DOMAINS, name, dataclasses.replace(domain, read=read))
+
+    def test_a_test_on_training_images_is_refused_before_anything_is_learnt(
+        self, start, no_fit, monkeypatch
+    ):
+        experiment = start()
+        part = data.load("handwritten_digits", "train", size=50)  # 16 of them become validation
+        self.alter("handwritten_digits", lambda split, examples: part, monkeypatch)
+        with pytest.raises(InputError, match=r"34 of 50 test images of --target=handwritten_dig"):
+            train(experiment, lambda line: None)
+        assert {path.name for path in RunDirectory.open(experiment.run_dir).path.iterdir()} == {
+            "flags.cfg"
+        }
+
+    def test_and_so_is_its_evaluation(self, quick, monkeypatch):
+        before = quick.metrics.read_bytes()
+        part = data.load("handwritten_digits", "train", size=50)  # 16 of them become validation
+        self.alter("handwritten_digits", lambda split, examples: part, monkeypatch)
+        with pytest.raises(InputError, match=r"34 of 50 test images of --target=handwritten_dig"):
+            train_module.evaluate(RunDirectory.open(quick.path), log=lambda line: None)
+        assert quick.metrics.read_bytes() == before
+
+    def test_a_run_does_not_go_on_with_other_data(self, start, quick, no_fit, monkeypatch):
+        experiment = start(**QUICK)
+        run = RunDirectory.create(experiment)
+        shutil.copy(quick.provenance, run.provenance)
+        self.alter("printed_digits", lambda split, examples: examples[::-1], monkeypatch)
+        with pytest.raises(
+            InputError, match=r"other data.* source train, source validation, source test of"
+        ):
+            train(experiment, lambda line: None)
+
+    def test_an_evaluation_on_other_data_says_so(self, quick, tmp_path, monkeypatch):
+        run = RunDirectory(shutil.copytree(quick.path, tmp_path / "run"), quick.experiment)
+
+        def without_first(split, examples):
+            return examples[1:] if split == "test" else examples
+
+        self.alter("printed_digits", without_first, monkeypatch)
+        lines = []
+        with nothing_drawn():
+            train_module.evaluate(run, log=lines.append)
+        assert "warning: these are not the data of the training: source test." in lines
 
 
 class TestSeeds:

@@ -245,6 +245,7 @@ class TestAFinishedRun:
         assert {path.name for path in run.path.iterdir()} == files | {
             "flags.cfg", "metrics.json", "report.html", "figures", "history", "tensorboard",
             "checkpoints",
+            "provenance.json",
         }  # fmt: skip
         for step in trained:
             assert any(run.checkpoints(step, 0).glob("*.index"))
