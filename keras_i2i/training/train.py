@@ -5,6 +5,7 @@ import math
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from keras_i2i import data, networks
 from keras_i2i.errors import InputError
@@ -14,9 +15,11 @@ from keras_i2i.evaluation.segmentation import evaluate_segmentation
 from keras_i2i.files import replacing, write_json
 from keras_i2i.models import ReadsThroughTranslation, WeightedSum, choose_weight
 from keras_i2i.training import callbacks, flags
+from keras_i2i.training.checkpoint import Checkpoint
 from keras_i2i.training.methods import METHODS
 from keras_i2i.training.run_data import RunData
 from keras_i2i.training.run_directory import MAIN_STEPS, RunDirectory
+from keras_i2i.training.stopping import Signals
 from keras_i2i.training.strategy import make_replicas
 
 # The learning curve and the image grids are looked at, not reported: a part of the images will do.
@@ -37,6 +40,9 @@ def train(experiment, log=print, only=()):
     model, whatever its adaptation takes beyond that; then their evaluation. A step that is finished
     is not repeated, one that was interrupted goes on from where it was.
 
+    While a step trains, SIGTERM and Ctrl-C wait for its next checkpoint, which is written at once;
+    anything else they stop at once. Another process is kept from writing in the folder.
+
     Of many workers, each of which calls this, all train; the chief alone writes the run directory,
     evaluates and speaks. The others read the directory, so it must lie where all see it.
 
@@ -50,9 +56,12 @@ def train(experiment, log=print, only=()):
         on workers that are not the chief.
 
     Raises:
-        InputError: the run directory belongs to another run, data are missing, a step is unknown
-            or needs one that is not finished, or the devices cannot share the batch.
+        InputError: the run directory belongs to another run or is in use, data are missing, a step
+            is unknown or needs one that is not finished, or the devices cannot share the batch.
         ConnectionError: another worker is gone.
+        OSError: a disk is full; the message says which checkpoint there is.
+        stopping.Stopped: SIGTERM or Ctrl-C has stopped it, a `KeyboardInterrupt`; train again and
+            it goes on.
     """
     steps = steps_of(experiment)
     unknown = sorted(set(only) - set(steps))
@@ -61,19 +70,22 @@ def train(experiment, log=print, only=()):
             f"--only must name steps of this run: {', '.join(steps)}. "
             f"Received: {', '.join(unknown)}"
         )
+    if experiment.deterministic:
+        tf.config.experimental.enable_op_determinism()
     replicas = make_replicas(experiment.strategy, experiment.communication)
-    with replicas.together():
-        if not replicas.is_chief:
-            log = _silent
-        return _train(experiment, steps, only, replicas, log)
-
-
-def _train(experiment, steps, only, replicas, log):
-    """Does it, as one of the workers."""
-    run = RunDirectory(experiment.run_dir, experiment)
     _check_replicas(experiment, replicas)
-    if replicas.is_chief:
-        RunDirectory.create(experiment)
+    run, signals = RunDirectory(experiment.run_dir, experiment), Signals()
+    with replicas.together(), signals.handled(), run.failed_writes_told():
+        if not replicas.is_chief:
+            return _train(run, steps, only, replicas, signals, _silent)
+        with run.locked(log):
+            RunDirectory.create(experiment)
+            return _train(run, steps, only, replicas, signals, log)
+
+
+def _train(run, steps, only, replicas, signals, log):
+    """Does it, as one of the workers."""
+    experiment = run.experiment
     if replicas.from_chief(run.metrics.exists):
         log("This run is finished; its results follow. To run it anew, give another --run_dir.")
         return _announce(run, run.results(), log) if replicas.is_chief else None
@@ -104,7 +116,7 @@ def _train(experiment, steps, only, replicas, log):
         for step in [step for step in steps if step in only or not only]:
             # The same fresh start whether or not the steps before this one ran in this process.
             keras.backend.clear_session()
-            _run_step(run, step, seed, domains, replicas, log)
+            _run_step(run, step, seed, domains, replicas, signals, log)
     if only:
         log(f"Done: {', '.join(only)}. The same command without --only runs the rest.")
         return None
@@ -317,14 +329,14 @@ def _size(image_shape):
     return "x".join(map(str, image_shape))
 
 
-def _run_step(run, step, seed, domains, replicas, log):
+def _run_step(run, step, seed, domains, replicas, signals, log):
     """Does one step of one seed; does nothing if that is done."""
     if step == "translated_copy":
         replicas.from_chief(lambda: _write_translated_copy(run, seed, domains))
     elif step == "sum":
         replicas.from_chief(lambda: _choose_weight(run, seed, domains, log))
     elif not replicas.from_chief(run.model(step, seed).exists):
-        _train_step(run, step, seed, domains, replicas, log)
+        _train_step(run, step, seed, domains, replicas, signals, log)
 
 
 def _build(run, step, seed):
@@ -353,7 +365,7 @@ def _build(run, step, seed):
     return model, None, random
 
 
-def _train_step(run, step, seed, domains, replicas, log):
+def _train_step(run, step, seed, domains, replicas, signals, log):
     """Trains one model of one seed to its end and saves it."""
     experiment = run.experiment
     keras.utils.set_random_seed(seed)
@@ -361,43 +373,49 @@ def _train_step(run, step, seed, domains, replicas, log):
     with replicas.strategy.scope():
         model, copy, beside = _build(run, step, seed)
     steps = experiment.steps if step in MAIN_STEPS else experiment.classifier_steps
+    per_epoch = min(experiment.steps_per_epoch, steps)
 
-    checkpoint = callbacks.Checkpoint(
-        run.checkpoints(step, seed), model, experiment.keep_checkpoints, beside
+    checkpoint = Checkpoint(
+        run.checkpoints(step, seed),
+        model,
+        per_epoch,
+        keep=experiment.keep_checkpoints,
+        minutes=experiment.checkpoint_minutes,
+        steps=experiment.checkpoint_steps,
+        beside=beside,
+        replicas=replicas,
+        signals=signals,
+        log=log,
     )
     done = checkpoint.restore()
-    if done != replicas.from_chief(lambda: done):
-        raise InputError(
-            f"Not all workers see the same in {run.checkpoints(step, seed)}. Give a --run_dir on a "
-            "file system that they share."
-        )
-    per_epoch = min(experiment.steps_per_epoch, steps)
-    if done:
-        log(f"{step}, seed {seed}: continuing from step {done * per_epoch}.")
+    if done.step:
+        log(f"{step}, seed {seed}: continuing from step {done.step}.")
     elif step in MAIN_STEPS:
         _explain(model, METHODS[experiment.method].terms, log)
 
     watching = []
     if replicas.is_chief:
         watching = _watching(run, step, seed, domains, model, done, log)
-        watching += [callbacks.Progress(f"{step}, seed {seed}", steps, per_epoch), checkpoint]
+        watching += [callbacks.Progress(f"{step}, seed {seed}", steps, per_epoch, done.step)]
     with data.input_errors():
         model.fit(
-            replicas.batches(
-                lambda share: domains.batches(step, seed, done * per_epoch, copy, share)
-            ),
+            replicas.batches(lambda share: domains.batches(step, seed, done.step, copy, share)),
             steps_per_epoch=per_epoch,
-            initial_epoch=done,
+            initial_epoch=done.epoch,
             epochs=math.ceil(steps / per_epoch),
             shuffle=False,  # the data are
             verbose=0,
-            callbacks=watching,
+            callbacks=[*watching, checkpoint],
         )
     replicas.from_chief(lambda: _save(model, run.model(step, seed)))
 
 
 def _watching(run, step, seed, domains, model, done, log):
-    """What looks at a model after each epoch, and writes down what it sees."""
+    """What looks at a model after each epoch, and writes down what it sees.
+
+    Args, among others:
+        done: the `checkpoint.Position` from which the training goes on.
+    """
     folder = run.tensorboard(step, seed)
     diversity, grids = [], []
     if model.can_translate:
@@ -406,11 +424,14 @@ def _watching(run, step, seed, domains, model, done, log):
     watched = domains.watched(step, model, _CURVE_IMAGES)
     profiled = run.experiment.profiled_steps if step == _main_step(run.experiment) else None
     if profiled:
-        # TensorBoard's callback counts what runs without coming back to Python.
-        profiled = tuple((n - 1) // run.experiment.steps_per_execution + 1 for n in profiled)
+        # TensorBoard's callback counts what runs without coming back to Python, and what is passed
+        # over of an epoch that had begun.
+        behind = done.step - done.epoch * run.experiment.steps_per_epoch
+        together = run.experiment.steps_per_execution
+        profiled = tuple((behind + n - 1) // together + 1 for n in profiled)
     return [
         *diversity,  # before the history, which writes its number down
-        callbacks.History(run.history(step, seed), done, watched),
+        callbacks.History(run.history(step, seed), done.epoch, watched, done.seconds),
         *grids,
         keras.callbacks.TensorBoard(folder, write_graph=False, profile_batch=profiled or 0),
     ]
