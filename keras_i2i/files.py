@@ -38,7 +38,7 @@ def replacing(path: str | os.PathLike):
         os.replace(temporary, path)
         _to_disk(path.parent)
     except OSError as error:
-        if error.filename in (None, str(temporary)):
+        if error.errno and error.filename in (None, str(temporary)):
             error.filename = str(path)
         raise
     finally:

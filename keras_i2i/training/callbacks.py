@@ -134,13 +134,13 @@ class Progress(keras.callbacks.Callback):
         title: what is being trained.
         steps: all its steps.
         steps_per_epoch: steps of an epoch.
-        behind: steps that were trained before.
         stream: where to write.
+        behind: steps that were trained before.
     """
 
     WIDTH = 24
 
-    def __init__(self, title, steps, steps_per_epoch, behind=0, stream=None):
+    def __init__(self, title, steps, steps_per_epoch, stream=None, behind=0):
         super().__init__()
         self.title, self.steps, self.steps_per_epoch = title, steps, steps_per_epoch
         self.behind = behind
@@ -190,7 +190,7 @@ def progress_line(title, stream=None):
     def show(done, total):
         nonlocal progress
         if progress is None:
-            progress = Progress(title, total, total, stream=stream)
+            progress = Progress(title, total, total, stream)
             progress.on_epoch_begin(0)
         progress.advance(done)
 

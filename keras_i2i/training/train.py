@@ -396,7 +396,7 @@ def _train_step(run, step, seed, domains, replicas, signals, log):
     watching = []
     if replicas.is_chief:
         watching = _watching(run, step, seed, domains, model, done, log)
-        watching += [callbacks.Progress(f"{step}, seed {seed}", steps, per_epoch, done.step)]
+        watching += [callbacks.Progress(f"{step}, seed {seed}", steps, per_epoch, behind=done.step)]
     with data.input_errors():
         model.fit(
             replicas.batches(lambda share: domains.batches(step, seed, done.step, copy, share)),

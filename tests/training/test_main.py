@@ -162,7 +162,7 @@ def test_an_interruption_says_how_to_go_on(run_command, tiny_arguments, monkeypa
 
     monkeypatch.setattr(train, "train", interrupt)
     code, _, err = run_command(main.train_main, *tiny_arguments)
-    assert code == 130
+    assert code == 75
     assert err == "\nInterrupted. The same command goes on where it stopped.\n"
 
 

@@ -157,7 +157,7 @@ class TestAFinishedRun:
     def test_it_leaves_every_file_of_the_contract(self, full):
         assert {path.name for path in full.path.iterdir()} == {
             "flags.cfg", "metrics.json", "model.keras", "source_only.keras", "target_only.keras",
-            "report.html", "figures", "history", "tensorboard", "checkpoints",
+            "report.html", "figures", "history", "tensorboard", "checkpoints", ".lock",
         }  # fmt: skip
         drawn = {path.stem for path in (full.path / "figures").glob("*.png")}
         assert drawn >= {
