@@ -115,9 +115,7 @@ class Cluster:
         self.folder = folder
         killed = {**CLASSIFIER, "run_dir": str(folder / "killed")}
         self.before = start_workers([killed], [{**killed, "kill": [1, 0]}])
-        self.left = sorted(
-            path.name for path in (folder / "killed" / "checkpoints").rglob("*.npz")
-        )
+        self.left = sorted(path.name for path in (folder / "killed" / "checkpoints").rglob("*.npz"))
         whole = {**CLASSIFIER, "run_dir": str(folder / "whole")}
         self.after = start_workers(*[[killed, whole]] * 2)
 

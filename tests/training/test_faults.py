@@ -1,0 +1,107 @@
+"""Faults on purpose: runs that are killed again and again, and disks that are full."""
+
+import os
+import signal
+import time
+
+import numpy as np
+import pytest
+
+from keras_i2i.training.checkpoint_folder import CheckpointFolder
+from keras_i2i.training.experiment import Experiment
+from keras_i2i.training.run_directory import RunDirectory
+from keras_i2i.training.train import steps_of
+
+from . import mortal
+from .conftest import TINY
+from .runs import assert_same_run
+
+# Every method, and every kind of step there is. Each checkpoint is a step's: what a kill loses is
+# less than a step.
+COMMON = {
+    "deterministic": True, "steps": 12, "classifier_steps": 8, "steps_per_epoch": 4,
+    "checkpoint_steps": 1, "rotation": 10.0, "ema_momentum": 0.5, "schedule": "cosine",
+}  # fmt: skip
+RUNS = {
+    "i2i_adapt": {"feature_objective": "wasserstein", "image_objective": "least_squares"},
+    "i2i_adapt, sum": {"adaptation": "sum", "image_objective": "least_squares", "ceiling": False},
+    "cyclegan": {
+        "method": "cyclegan", "adaptation": "sum", "pool_size": 6, "dropout": 0.3,
+        "generator_stages": 1,
+    },
+    "cyclegan, copy": {
+        "method": "cyclegan", "adaptation": "sum", "translated_copy": True, "ceiling": False,
+        "generator_stages": 1,
+    },
+    "cyclegan, random translations": {
+        "method": "cyclegan", "adaptation": "on_translated_source", "dropout": 0.5,
+        "dropout_at_inference": True, "ceiling": False, "generator_stages": 1,
+    },
+    "dtn": {"method": "dtn", "channels": 3, "target_channels": 1, "ceiling": False},
+    "lstnet": {"method": "lstnet", "ceiling": False},
+}  # fmt: skip
+KILLS = 15  # of each
+
+
+def finish(process):
+    """Waits for a process; returns the seconds that it took, and its exit code."""
+    began = time.monotonic()
+    process.start()
+    process.join()
+    return time.monotonic() - began, process.exitcode
+
+
+def assert_same_to_the_last_bit(run, other):
+    """Two finished runs are the same: models, logs, results, copies, and what could go on."""
+    steps = steps_of(run.experiment)
+    trained = [step for step in steps if step not in ("translated_copy", "sum")]
+    assert_same_run(run, other, trained)
+    for path in (run.sum_weight(0), *sorted(run.translated_copy(0).rglob("*.*"))):
+        if path.is_file():
+            assert path.read_bytes() == (other.path / path.relative_to(run.path)).read_bytes()
+    for step in trained:
+        folders = [CheckpointFolder(each.checkpoints(step, 0), 2) for each in (run, other)]
+        assert folders[0].steps() == folders[1].steps()
+        one, same = (folder.read(folder.newest()) for folder in folders)
+        assert one.keys() == same.keys()
+        for name in one.keys() - {"seconds"}:
+            np.testing.assert_array_equal(one[name], same[name], err_msg=f"{step} {name}")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", RUNS)
+def test_killed_again_and_again_it_ends_as_if_it_had_not_been(name, tmp_path, record_property):
+    rng = np.random.default_rng(list(RUNS).index(name))
+
+    def start(folder):
+        fields = {**TINY, **COMMON, **RUNS[name], "run_dir": str(tmp_path / folder / "run")}
+        return RunDirectory(fields["run_dir"], Experiment(**fields)), mortal.process(
+            fields, tmp_path / folder
+        )
+
+    whole, process = start("whole")
+    seconds, code = finish(process)
+    assert code == 0, (tmp_path / "whole" / "said.txt").read_text()
+    kills, attempt, where = 0, 0, {}
+    while kills < KILLS:
+        attempt += 1
+        run, process = start(f"killed {attempt}")
+        while not run.metrics.exists():
+            # Anywhere in a run; all but the shortest lives get further than the one before.
+            process.start()
+            process.join(rng.uniform(0.1, 1.0) * seconds)
+            if process.is_alive():
+                os.kill(process.pid, signal.SIGKILL)
+                process.join()
+                kills += 1
+                left = {p.parent.name: p.stem for p in sorted(run.path.glob("checkpoints/*/*"))}
+                at = str(list(left.items())[-1:] or "before the first checkpoint")
+                where[at] = where.get(at, 0) + 1
+            else:
+                assert process.exitcode == 0, (run.path.parent / "said.txt").read_text()
+            _, process = start(f"killed {attempt}")
+        assert_same_to_the_last_bit(run, whole)
+        said = (run.path.parent / "said.txt").read_text()
+        assert "damaged" not in said
+        assert "Traceback" not in said
+    print(f"{name}: {kills} kills in {attempt} runs, each {seconds:.0f} s if undisturbed: {where}")
