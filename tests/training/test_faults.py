@@ -1,25 +1,29 @@
 """Faults on purpose: runs that are killed again and again, and disks that are full."""
 
+import contextlib
 import os
 import signal
+import subprocess
 import time
 
 import numpy as np
 import pytest
 
+from keras_i2i.training import callbacks
+from keras_i2i.training import train as train_module
 from keras_i2i.training.checkpoint_folder import CheckpointFolder
 from keras_i2i.training.experiment import Experiment
 from keras_i2i.training.run_directory import RunDirectory
-from keras_i2i.training.train import steps_of
+from keras_i2i.training.train import steps_of, train
 
 from . import mortal
-from .conftest import TINY
-from .runs import assert_same_run
+from .conftest import TINY, small_data
+from .runs import Trained, assert_same_run, continue_quietly, learning_eagerly, nothing_drawn
 
 # Every method, and every kind of step there is. Each checkpoint is a step's: what a kill loses is
 # less than a step.
 COMMON = {
-    "deterministic": True, "steps": 12, "classifier_steps": 8, "steps_per_epoch": 4,
+    "deterministic": True, "steps": 6, "classifier_steps": 6, "steps_per_epoch": 3,
     "checkpoint_steps": 1, "rotation": 10.0, "ema_momentum": 0.5, "schedule": "cosine",
 }  # fmt: skip
 RUNS = {
@@ -87,9 +91,9 @@ def test_killed_again_and_again_it_ends_as_if_it_had_not_been(name, tmp_path, re
         attempt += 1
         run, process = start(f"killed {attempt}")
         while not run.metrics.exists():
-            # Anywhere in a run; all but the shortest lives get further than the one before.
+            # The longer lives get further than the one before.
             process.start()
-            process.join(rng.uniform(0.1, 1.0) * seconds)
+            process.join(rng.uniform(0.05, 0.7) * seconds)
             if process.is_alive():
                 os.kill(process.pid, signal.SIGKILL)
                 process.join()
@@ -104,4 +108,79 @@ def test_killed_again_and_again_it_ends_as_if_it_had_not_been(name, tmp_path, re
         said = (run.path.parent / "said.txt").read_text()
         assert "damaged" not in said
         assert "Traceback" not in said
-    print(f"{name}: {kills} kills in {attempt} runs, each {seconds:.0f} s if undisturbed: {where}")
+    print(
+        f"\n{name}: {kills} kills in {attempt} runs, each {seconds:.0f} s if undisturbed: {where}"
+    )
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A folder on a file system of 64 MiB, with `fill()` and `empty()`."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", folder], capture_output=True, text=True
+    )
+    if mounted.returncode:
+        pytest.skip(f"A file system can be mounted by root alone: {mounted.stderr.strip()}")
+    yield SmallDisk(folder)
+    subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+class SmallDisk:
+    def __init__(self, folder):
+        self.folder, self._filler = folder, folder / "filler"
+
+    def fill(self):
+        with contextlib.suppress(OSError), open(self._filler, "wb", buffering=0) as file:
+            for size in (2**20, 2**12):
+                with contextlib.suppress(OSError):
+                    while True:
+                        file.write(bytes(size))
+        assert os.statvfs(self.folder).f_bavail == 0
+
+    def empty(self):
+        self._filler.unlink()
+
+
+# What is about to be written when the disk is full: a function of the program that writes it.
+WRITERS = {
+    "checkpoint": (CheckpointFolder, "write"),
+    "log": (callbacks.History, "on_epoch_end"),
+    "TensorBoard's events": (train_module.keras.callbacks.TensorBoard, "on_epoch_end"),
+    "image grid": (callbacks.ImageGrid, "on_epoch_end"),
+    "model": (train_module, "_save"),
+    "report": (train_module.report, "write_report"),
+    "results": (train_module, "write_json"),
+}
+
+
+@pytest.mark.slow
+def test_a_disk_that_is_full_time_and_again_loses_nothing(small_disk, tmp_path):
+    fields = {**TINY, **COMMON, "ceiling": False, "checkpoint_steps": 0}
+    with small_data(), learning_eagerly():
+        whole = Trained(Experiment(**{**fields, "run_dir": str(tmp_path / "whole")}))
+        experiment = Experiment(**{**fields, "run_dir": str(small_disk.folder / "run")})
+        run = RunDirectory(experiment.run_dir, experiment)
+        for name, (owner, function) in WRITERS.items():
+            write = getattr(owner, function)
+
+            def on_a_full_disk(*args, write=write, **kwargs):
+                small_disk.fill()
+                return write(*args, **kwargs)
+
+            with pytest.MonkeyPatch.context() as patch, nothing_drawn():
+                patch.setattr(owner, function, on_a_full_disk)
+                with pytest.raises(
+                    OSError, match=r"^Cannot write .*No space left on device"
+                ) as end:
+                    train(experiment, lambda line: None)
+            print(f"{name}: {end.value}")
+            assert "is intact: make room" in str(end.value)
+            assert [path for path in run.path.rglob(".*") if path.name != ".lock"] == []
+            for folder in (run.path / "checkpoints").glob("*"):
+                kept = CheckpointFolder(folder, 2, log=lambda line: pytest.fail(line))
+                assert kept.newest() == max(kept.steps(), default=0)
+            small_disk.empty()
+        continue_quietly(experiment)
+    assert_same_to_the_last_bit(run, whole)

@@ -1,7 +1,10 @@
 """Whole runs: what they leave, that they can be interrupted anywhere, and what they never see."""
 
+import errno
 import json
+import os
 import shutil
+import signal
 
 import numpy as np
 import pytest
@@ -10,7 +13,7 @@ import tensorflow as tf
 from keras_i2i import data
 from keras_i2i.errors import InputError
 from keras_i2i.models import AdversarialModel
-from keras_i2i.training import callbacks
+from keras_i2i.training import callbacks, checkpoint_folder
 from keras_i2i.training import train as train_module
 from keras_i2i.training.experiment import Experiment
 from keras_i2i.training.run_directory import RunDirectory
@@ -232,12 +235,27 @@ def in_source_only(patch):
     interrupt_in_an_epoch(patch, "source_only", epoch=1, batch=0)
 
 
-def in_the_first_epoch(patch):
-    interrupt_in_an_epoch(patch, "adapted", epoch=0, batch=1)
+def by_sigterm_in_the_first_epoch(patch):
+    whole = callbacks.Progress.on_train_batch_end
+
+    def signalled(self, batch, logs=None):
+        whole(self, batch, logs)
+        if self.title.startswith("adapted"):
+            os.kill(os.getpid(), signal.SIGTERM)  # the step's checkpoint is yet to come
+
+    patch.setattr(callbacks.Progress, "on_train_batch_end", signalled)
 
 
-def in_the_last_epoch(patch):
-    interrupt_in_an_epoch(patch, "adapted", epoch=2, batch=0)
+def by_a_full_disk_in_the_last_epoch(patch):
+    whole = checkpoint_folder.np.savez
+
+    def full(path, step, **arrays):
+        if step == 6:
+            path.write_bytes(b"half")
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        whole(path, step=step, **arrays)
+
+    patch.setattr(checkpoint_folder.np, "savez", full)
 
 
 def between_checkpoint_and_log(patch):
@@ -269,29 +287,42 @@ def before_the_metrics_are_written(patch):
     patch.setattr(train_module.report, "write_report", interrupted)
 
 
+def hidden(run):
+    return [path for path in run.path.rglob(".*") if path.name != ".lock"]
+
+
 class TestAnInterruptedRun:
     def test_ends_as_if_it_had_not_been_wherever_it_was_interrupted(self, start, quick):
         experiment = start(**QUICK)
         run = RunDirectory(experiment.run_dir, experiment)
-        expected = []
+        expected, told = [], []
         for interrupt, continues_with in (
             (in_source_only, "source_only, seed 0: continuing from step 2."),
-            (in_the_first_epoch, None),
+            (by_sigterm_in_the_first_epoch, "adapted, seed 0: continuing from step 1."),
             (between_checkpoint_and_log, "adapted, seed 0: continuing from step 4."),
-            (in_the_last_epoch, "adapted, seed 0: continuing from step 4."),
+            (by_a_full_disk_in_the_last_epoch, "adapted, seed 0: continuing from step 4."),
             (before_the_model_is_saved, "adapted, seed 0: continuing from step 6."),
             (before_the_metrics_are_written, None),
         ):
             lines = []
             with pytest.MonkeyPatch.context() as patch, nothing_drawn():
                 interrupt(patch)
-                with pytest.raises(KeyboardInterrupt):
+                with pytest.raises((KeyboardInterrupt, OSError)) as end:
                     train(experiment, lines.append)
+            told.append(str(end.value))
             assert not run.metrics.exists()
+            assert not hidden(run)
             assert [line for line in lines if "continuing" in line] == expected
             expected = [continues_with] if continues_with else []
         assert not any("continuing" in line for line in continue_quietly(experiment))
         assert_same_run(run, quick, STEPS)
+        assert told[1] == "SIGTERM received: step 1 is saved."
+        file = run.checkpoints("adapted", 0) / "step_0000006.npz"
+        assert told[3] == (
+            f"Cannot write {file}: No space left on device. The last checkpoint, "
+            "checkpoints/seed_0_adapted/step_0000004.npz, is intact: make room, and the same "
+            "command goes on from there."
+        )
 
     @pytest.mark.slow
     def test_of_the_full_method_ends_as_if_it_had_not_been(self, start, full):
