@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-# What the system says where there is no room, or no leave, or no working disk to write to.
-_CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
+# What the system says where there is no room, or nothing may be written.
+_CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 _TEMPORARY = re.compile(r"\..+\.\d+(\.\w+)?")  # as `replacing` names them
 
 
@@ -67,7 +67,7 @@ def remove_leftovers(folder: Path) -> None:
 
 
 def cannot_write(error: BaseException) -> bool:
-    """Whether an error says that a disk is full, or that it can be written no more.
+    """Whether an error says that a disk is full, or may no longer be written.
 
     Libraries turn the system's errors into their own, with its words in their messages.
     """

@@ -70,7 +70,7 @@ def evaluate_main():
             return
         (run,) = runs
         if not images.value:
-            with run.locked(), run.failed_writes_told():
+            with run.failed_writes_told(), run.locked():
                 evaluate(run)
             return
         experiment = run.experiment
