@@ -93,7 +93,7 @@ def test_killed_again_and_again_it_ends_as_if_it_had_not_been(name, tmp_path, re
         while not run.metrics.exists():
             # The longer lives get further than the one before.
             process.start()
-            process.join(rng.uniform(0.05, 0.7) * seconds)
+            process.join(rng.uniform(0.05, 0.5) * seconds)
             if process.is_alive():
                 os.kill(process.pid, signal.SIGKILL)
                 process.join()
