@@ -2,8 +2,11 @@
 
 import contextlib
 import os
+import pathlib
+import re
 import signal
 import subprocess
+import sys
 import time
 
 import numpy as np
@@ -45,6 +48,7 @@ RUNS = {
     "lstnet": {"method": "lstnet", "ceiling": False},
 }  # fmt: skip
 KILLS = 15  # of each
+ROOT = pathlib.Path(__file__).parents[2]
 
 
 def finish(process):
@@ -111,6 +115,39 @@ def test_killed_again_and_again_it_ends_as_if_it_had_not_been(name, tmp_path, re
     print(
         f"\n{name}: {kills} kills in {attempt} runs, each {seconds:.0f} s if undisturbed: {where}"
     )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda n: n.name)
+def test_a_command_ends_within_five_seconds_of_a_signal(number, tmp_path):
+    command = [
+        sys.executable, ROOT / "train.py", f"--flagfile={ROOT / 'configs' / 'quickstart.cfg'}",
+        f"--run_dir={tmp_path / 'run'}", "--method=source_only", "--classifier_steps=5000",
+        "--steps_per_epoch=10", "--source_size=500",
+    ]  # fmt: skip
+    for began_at in (0, 20):
+        process = subprocess.Popen(
+            command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        with process:
+            for line in process.stdout:
+                step = re.search(r"(\d+)/5000", line)
+                if step and int(step[1]) >= began_at + 20:
+                    break
+            process.send_signal(number)
+            began = time.monotonic()
+            process.stdout.read()
+            said = process.stderr.read()
+            code = process.wait()
+            seconds = time.monotonic() - began
+        assert code == 75
+        # A step takes a few hundredths of a second.
+        assert seconds < 5, said
+        end = re.search(rf"\n{number.name} received: (.+)\. The same command goes on", said)[1]
+        # Between an epoch's last step and the next one's first, that was saved already.
+        assert end == "stopped" or re.fullmatch(r"step \d+ is saved", end)
+    saved = CheckpointFolder(tmp_path / "run" / "checkpoints" / "seed_0_source_only", keep=2)
+    assert saved.newest() >= 40  # the second one went on
 
 
 @pytest.fixture
