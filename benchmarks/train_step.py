@@ -1,7 +1,7 @@
 """How fast this machine trains: the steps of all methods, by batch size and precision.
 
     python benchmarks/train_step.py [CONFIG ...] [--batch_sizes 16 64]
-        [--precisions float32 mixed_bfloat16] [--json=FILE]
+        [--precisions float32 mixed_bfloat16] [--deterministic] [--json=FILE]
 
 Without a config: each method at the paper's widths, and as the config for two cores makes it
 narrower. Each case runs in a process of its own, through `fit` on one batch of noise that repeats,
@@ -61,6 +61,9 @@ def main(arguments=None):
     )
     parser.add_argument("--blocks", type=int, default=9)
     parser.add_argument("--seconds", type=float, default=2.0, help="about how long a block takes")
+    parser.add_argument(
+        "--deterministic", action="store_true", help="as a run with that flag computes"
+    )
     parser.add_argument("--json", help="file for the results")
     options = parser.parse_args(arguments)
     peaks = {}
@@ -70,15 +73,22 @@ def main(arguments=None):
     cases = itertools.product(options.configs, options.precisions, options.batch_sizes)
     results = []
     for case in cases:
-        results.append(in_own_process(measure, *case, options.blocks, options.seconds))
+        how = options.blocks, options.seconds, options.deterministic
+        results.append(in_own_process(measure, *case, *how))
         said(" | ".join(row(results[-1], peaks)))
     print(table(results, peaks))
     rates = {precision: peak / 1e9 for precision, peak in peaks.items()}
     write_json(options.json, "train_step", results, matrix_gflops_per_second=rates)
 
 
-def measure(config, precision, batch_size, blocks, seconds):
+def measure(config, precision, batch_size, blocks, seconds, deterministic=False):
     """In a process of its own: one case."""
+    if deterministic:
+        import keras
+        import tensorflow as tf
+
+        tf.config.experimental.enable_op_determinism()
+        keras.utils.set_random_seed(0)
     changes = {"mixed_precision": precision.removeprefix("mixed_").removeprefix("float32")}
     if batch_size:
         changes["batch_size"] = batch_size

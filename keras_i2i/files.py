@@ -1,32 +1,79 @@
 """Files that are either whole or absent."""
 
 import contextlib
+import errno
 import json
 import math
 import os
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+# What the system says where there is no room, or nothing may be written.
+_CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+_TEMPORARY = re.compile(r"\..+\.\d+(\.\w+)?")  # as `replacing` names them
 
 
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike):
     """A temporary path that takes the place of `path` once the block has ended well.
 
-    Whoever reads `path` sees the old file or the whole new one, never half of it. Folders are made
-    if need be.
+    Whoever reads `path` sees the old file or the whole new one, never half of it, also after the
+    power was lost. Folders are made if need be.
+
+    Raises:
+        OSError: it names `path`, where the system named no file.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     # In the same folder: a rename is atomic only within one file system. With the same ending:
     # Keras looks at it.
     temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
+        # A disk may do the rename first and the writing later, or never.
+        _to_disk(temporary)
         os.replace(temporary, path)
+        _to_disk(path.parent)
+    except OSError as error:
+        if error.errno and error.filename in (None, str(temporary)):
+            error.filename = str(path)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _to_disk(path: Path) -> None:
+    """Returns when a file's content, or a folder's list of files, would survive a power loss."""
+    if path.is_dir() and os.name != "posix":
+        return  # others cannot open folders
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Removes the temporary files that killed processes left in a folder.
+
+    Nobody else may be writing there.
+    """
+    for path in folder.glob(".*"):
+        if _TEMPORARY.fullmatch(path.name):
+            path.unlink(missing_ok=True)
+
+
+def cannot_write(error: BaseException) -> bool:
+    """Whether an error says that a disk is full, or may no longer be written.
+
+    Libraries turn the system's errors into their own, with its words in their messages.
+    """
+    if getattr(error, "errno", None) in _CANNOT_WRITE:
+        return True
+    return any(os.strerror(code) in str(error) for code in _CANNOT_WRITE)
 
 
 def write_text(path: str | os.PathLike, text: str) -> Path:

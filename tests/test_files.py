@@ -1,10 +1,12 @@
+import errno
 import json
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from keras_i2i.files import write_json, write_text
+from keras_i2i.files import remove_leftovers, write_json, write_text
 
 
 def test_json_is_strict_and_plain(tmp_path):
@@ -44,3 +46,42 @@ def test_text_replaces_what_was_there(tmp_path):
     path = write_text(tmp_path / "a.txt", "a long text")
     write_text(path, "é\n")
     assert path.read_bytes() == "é\n".encode()
+
+
+def test_what_is_put_in_place_is_on_the_disk_before(tmp_path, monkeypatch):
+    path, done = tmp_path / "a.txt", []
+    fsync, replace = os.fsync, os.replace
+
+    def spied_fsync(descriptor):
+        done.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+        fsync(descriptor)
+
+    def spied_replace(source, target):
+        done.append((str(source), str(target)))
+        replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", spied_fsync)
+    monkeypatch.setattr(os, "replace", spied_replace)
+    write_text(path, "new")
+    temporary = str(tmp_path / f".a.{os.getpid()}.txt")
+    assert done == [temporary, (temporary, str(path)), str(tmp_path)]
+
+
+def test_a_file_that_cannot_be_written_is_named(tmp_path, monkeypatch):
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left on device") as error:
+        write_text(tmp_path / "a.txt", "new")
+    assert error.value.filename == str(tmp_path / "a.txt")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_leftovers_of_killed_processes_are_removed(tmp_path):
+    kept = ["a.txt", ".lock", ".hidden.txt", "b.12.txt"]
+    for name in (*kept, ".a.12.txt", ".model.3.keras", ".name.77"):
+        (tmp_path / name).write_text("")
+    remove_leftovers(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(kept)
+    remove_leftovers(tmp_path / "none")

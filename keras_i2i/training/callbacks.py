@@ -1,4 +1,4 @@
-"""What happens around training: checkpoints, the log, image grids, the progress line."""
+"""What is seen of a training: the log, image grids, the progress line."""
 
 import contextlib
 import json
@@ -14,53 +14,6 @@ from keras_i2i import data
 from keras_i2i.files import write_text
 
 
-class Checkpoint(keras.callbacks.Callback):
-    """Saves all that training needs to go on, at the end of every epoch, and restores it.
-
-    That is every variable of the model (the random generators' states among them) and of both
-    optimizers. The data needs none: a batch is a function of the seed and the step's number.
-
-    `tf.train.CheckpointManager` writes a checkpoint's files first and then, atomically, the file
-    that names it as the latest.
-
-    Args:
-        folder: where to.
-        model: a compiled `AdversarialModel`.
-        keep: how many to keep.
-        beside: variables of other models that training changes.
-    """
-
-    def __init__(self, folder, model, keep, beside=()):
-        super().__init__()
-        variables = [
-            *model.variables,
-            *model.optimizer.variables,
-            *model.discriminator_optimizer.variables,
-            *beside,
-        ]
-        self._epoch = tf.Variable(0, dtype=tf.int64)
-        checkpoint = tf.train.Checkpoint(
-            variables=[variable.value for variable in variables], epoch=self._epoch
-        )
-        self._manager = tf.train.CheckpointManager(checkpoint, str(folder), max_to_keep=keep)
-        self._checkpoint = checkpoint
-
-    def latest(self):
-        """Path of the latest checkpoint; None if there is none."""
-        return self._manager.latest_checkpoint
-
-    def restore(self):
-        """Restores the latest checkpoint, if there is one; returns the epochs that it has seen."""
-        if self._manager.latest_checkpoint:
-            self._checkpoint.restore(self._manager.latest_checkpoint).assert_consumed()
-        return int(self._epoch.numpy())
-
-    def on_epoch_end(self, epoch, logs=None):
-        """Saves."""
-        self._epoch.assign(epoch + 1)
-        self._manager.save(checkpoint_number=epoch + 1)
-
-
 class History(keras.callbacks.Callback):
     """Adds measures to each epoch's log and writes all of it as JSON.
 
@@ -73,15 +26,16 @@ class History(keras.callbacks.Callback):
         epochs: epochs that are already behind; what the file has beyond them is dropped.
         measures: dict, name → function of the model that returns a number. What is measured on
             target labels is for the reader's eyes: nothing here acts on it.
+        seconds: what they, and the steps of an epoch that has begun, have taken.
     """
 
-    def __init__(self, path, epochs, measures):
+    def __init__(self, path, epochs, measures, seconds=0.0):
         super().__init__()
         self.path = path
         self.entries = json.loads(path.read_text())[:epochs] if epochs and path.exists() else []
         self.measures = measures
         self.warnings = []
-        self._before = self.entries[-1]["seconds"] if self.entries else 0.0
+        self._before = seconds
 
     def on_train_begin(self, logs=None):
         """Starts the clock."""
@@ -194,24 +148,26 @@ class Progress(keras.callbacks.Callback):
         steps: all its steps.
         steps_per_epoch: steps of an epoch.
         stream: where to write.
+        behind: steps that were trained before.
         hidden: names in the log that are not for this line.
     """
 
     WIDTH = 24
 
-    def __init__(self, title, steps, steps_per_epoch, stream=None, hidden=()):
+    def __init__(self, title, steps, steps_per_epoch, stream=None, behind=0, hidden=()):
         super().__init__()
         self.hidden = hidden
         self.title, self.steps, self.steps_per_epoch = title, steps, steps_per_epoch
+        self.behind = behind
         self.stream = stream or sys.stdout
         self.live = self.stream.isatty()
-        self._started = self._first = self._shown = None
+        self._started = self._shown = None
 
     def on_epoch_begin(self, epoch, logs=None):
         """Starts the clock."""
         self._base = epoch * self.steps_per_epoch
         if self._started is None:
-            self._started, self._first = time.monotonic(), self._base
+            self._started = time.monotonic()
 
     def on_train_batch_end(self, batch, logs=None):
         """Redraws the line on a terminal, at most five times a second."""
@@ -231,7 +187,7 @@ class Progress(keras.callbacks.Callback):
     def _show(self, step, logs, end):
         self._shown = time.monotonic()
         elapsed = self._shown - self._started
-        left = elapsed / (step - self._first) * (self.steps - step)
+        left = elapsed / max(step - self.behind, 1) * (self.steps - step)
         full = round(self.WIDTH * step / self.steps)
         losses = "  ".join(
             f"{name} {float(value):.3f}"

@@ -15,7 +15,8 @@ from keras_i2i.errors import TrainingDiverged
 class StopsDivergence(keras.callbacks.Callback):
     """Ends a training with a loss or a weight that is no finite number.
 
-    Put it before what saves: nothing that is not finite gets into a checkpoint.
+    Put it before what saves, which calls `check_weights` first: nothing that is not finite gets
+    into a checkpoint.
 
     A gradient may overflow without this. Under float16 the optimizer leaves such a step out, as it
     should, and neither losses nor weights know of it.
@@ -52,12 +53,8 @@ class StopsDivergence(keras.callbacks.Callback):
                 self._base + batch + 1,
             )
 
-    def on_epoch_end(self, epoch, logs=None):
-        """Looks at the weights: the last update may have been the first that went wrong."""
-        self.check_weights((epoch + 1) * self.steps_per_epoch)
-
     def check_weights(self, step):
-        """To be called before whatever saves the model between two epochs' ends, too.
+        """Looks at the weights, before they are saved: the last update may have spoilt them.
 
         Args:
             step: how many have been taken.

@@ -322,6 +322,20 @@ class Experiment:
         "began or went on, for TensorBoard's profiler; empty: none.",
     )
     keep_checkpoints: int = _option(2, "How many checkpoints of each step to keep.", minimum=1)
+    checkpoint_minutes: float = _option(
+        10.0,
+        "Also write a checkpoint within an epoch when so many minutes have gone by since the last; "
+        "0: only after so many steps, and at the ends of epochs.",
+        minimum=0,
+    )
+    checkpoint_steps: int = _option(
+        0, "Likewise, when so many steps have gone by; 0: only by the clock.", minimum=0
+    )
+    deterministic: bool = _option(
+        False,
+        "Let TensorFlow compute the same numbers, bit for bit, each time the run is repeated or "
+        "continued on the same machine. Slower.",
+    )
 
     strategy: str = _option(
         "auto",

@@ -8,6 +8,7 @@ from absl import flags as absl_flags
 from keras_i2i.errors import InputError, TrainingDiverged
 from keras_i2i.training import configs, flags, logs
 from keras_i2i.training.run_directory import RunDirectory
+from keras_i2i.training.stopping import RUN_AGAIN, Signals, Stopped
 
 
 def train_main():
@@ -69,7 +70,8 @@ def evaluate_main():
             return
         (run,) = runs
         if not images.value:
-            evaluate(run)
+            with run.failed_writes_told(), run.locked():
+                evaluate(run)
             return
         experiment = run.experiment
         model = load_reader(run, experiment.seeds[0] if seed.value is None else seed.value)
@@ -87,7 +89,11 @@ def evaluate_main():
 
 
 def run_command(command):
-    """Runs a command; a user's mistake ends in its message and exit code 1, not a stack trace."""
+    """Runs a command; a user's mistake ends in its message and exit code 1, not a stack trace.
+
+    What a scheduler need only start again, after SIGTERM, Ctrl-C or the loss of another worker,
+    ends in exit code 75.
+    """
     # `--help` lists the flags of the script; they are declared here, so say that they are its own.
     values = absl_flags.FLAGS
     for module in (command.__module__, flags.__name__):
@@ -110,13 +116,15 @@ def run_command(command):
                 raise InputError(
                     f"Everything is given by flags. Received: {' '.join(arguments[1:])}"
                 )
-            command()
+            with Signals().handled():
+                command()
         except _told() as error:
             print(f"error: {getattr(error, 'message', None) or error}", file=sys.stderr)
-            return 1
-        except KeyboardInterrupt:
-            print("\nInterrupted. The same command goes on where it stopped.", file=sys.stderr)
-            return 130
+            return RUN_AGAIN if isinstance(error, ConnectionError) else 1
+        except KeyboardInterrupt as error:
+            what = str(error) if isinstance(error, Stopped) else "Interrupted."
+            print(f"\n{what} The same command goes on where it stopped.", file=sys.stderr)
+            return RUN_AGAIN
         return 0
 
     app.run(main, flags_parser=parse)

@@ -1,15 +1,28 @@
 """The folder of a run: where each thing lies, and whether it is this run's."""
 
+import contextlib
 import dataclasses
+import errno
 import json
+import os
 import pathlib
+import socket
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
 
 from keras_i2i.errors import InputError
-from keras_i2i.files import write_text
+from keras_i2i.files import cannot_write, remove_leftovers, write_text
 from keras_i2i.training import flags
 
-# These do not change what a run computes: where it lies, on which devices, what is watched of it.
-_WITHOUT_EFFECT = ("run_dir", "data_dir", "strategy", "communication", "profile", "transductive")
+# These do not change what a run computes: where it lies, on which devices, what is kept and watched
+# of it.
+_WITHOUT_EFFECT = (
+    "run_dir", "data_dir", "strategy", "communication", "profile", "transductive",
+    "checkpoint_minutes", "checkpoint_steps", "keep_checkpoints",
+)  # fmt: skip
 
 # A run may go on with another value of these. They say what becomes of its steps from there on, and
 # the history says since when.
@@ -34,6 +47,7 @@ class RunDirectory:
         history/         what was logged at each epoch, one JSON file for each seed and step
         tensorboard/     scalars and image grids
         checkpoints/     to continue from
+        .lock            names the process that is writing here, if one is
 
     Args:
         path: the folder.
@@ -56,32 +70,109 @@ class RunDirectory:
                 cannot be read.
         """
         run = cls(experiment.run_dir, experiment)
-        text = flags.to_flagfile(experiment)
-        if run.flagfile.exists():
+        run._check()
+        run.path.mkdir(parents=True, exist_ok=True)
+        write_text(run.flagfile, flags.to_flagfile(experiment))
+        return run
+
+    def _check(self):
+        """Raises an `InputError` unless the folder is this run's, or could be."""
+        if self.flagfile.exists():
             # By way of the experiment: flags that the file's version did not have are as they were.
-            there = flags.to_flagfile(flags.from_flagfile(run.flagfile))
-            run.changes = [
+            there = flags.to_flagfile(flags.from_flagfile(self.flagfile))
+            differences = list(_differences(there, flags.to_flagfile(self.experiment)))
+            self.changes = [
                 f"--{name}={value} from here on, {before} until now."
-                for name, before, value in _differences(there, text)
+                for name, before, value in differences
                 if name in _MAY_CHANGE
             ]
             difference = "\n".join(
                 f"  --{name}={before} there, {value} given"
-                for name, before, value in _differences(there, text)
+                for name, before, value in differences
                 if name not in _MAY_CHANGE
             )
             if difference:
                 raise InputError(
-                    f"{run.path} holds a run with other flags:\n{difference}\n"
+                    f"{self.path} holds a run with other flags:\n{difference}\n"
                     "Give another --run_dir, or the same flags to continue it."
                 )
-        elif run.path.exists() and (not run.path.is_dir() or any(run.path.iterdir())):
+            return
+        if self.path.is_dir():
+            # What a run leaves that was killed before it had written its flags.
+            ours = {self._lock_file, *self.path.glob(".flags.*.cfg")}
+            foreign = set(self.path.iterdir()) - ours
+        else:
+            foreign = self.path.exists()
+        if foreign:
             raise InputError(
-                f"{run.path} exists and is no run of this program. Give another --run_dir."
+                f"{self.path} exists and is no run of this program. Give another --run_dir."
             )
-        run.path.mkdir(parents=True, exist_ok=True)
-        write_text(run.flagfile, text)
-        return run
+
+    @contextlib.contextmanager
+    def locked(self, log=print):
+        """In this block, no other process writes in the folder; it is made if need be.
+
+        The lock is the process's: however that ends, its lock ends with it.
+
+        Args:
+            log: where to warn if the file system knows no locks.
+
+        Raises:
+            InputError: another process writes there, or the folder is not this run's.
+        """
+        self._check()
+        self.path.mkdir(parents=True, exist_ok=True)
+        with open(self._lock_file, "a+", encoding="utf-8") as file:
+            try:
+                if fcntl:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                file.seek(0)
+                raise InputError(
+                    f"{self.path} is in use by {file.read().strip() or 'another process'}. Wait "
+                    "until that has ended, or give another --run_dir."
+                ) from None
+            except OSError as error:
+                if error.errno not in (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK):
+                    raise
+                log(
+                    f"warning: the file system of {self.path} knows no locks "
+                    f"({error.strerror}). See to it yourself that no other process writes there."
+                )
+            file.truncate(0)
+            file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+            file.flush()
+            for folder in (self.path, self.path / "history", self.path / "figures"):
+                remove_leftovers(folder)
+            yield
+
+    @property
+    def _lock_file(self):
+        return self.path / ".lock"
+
+    @contextlib.contextmanager
+    def failed_writes_told(self):
+        """In this block, a full disk is an `OSError` that says what is intact and what to do.
+
+        Raises:
+            OSError: in place of what NumPy, Keras or TensorFlow made of it.
+        """
+        try:
+            yield
+        except Exception as error:
+            if not cannot_write(error):
+                raise
+            path, reason = getattr(error, "filename", None), getattr(error, "strerror", None)
+            reason = reason or str(getattr(error, "message", error)).splitlines()[0]
+            files = (self.path / "checkpoints").glob("*/step_*.npz")
+            newest = max(files, key=lambda file: file.stat().st_mtime_ns, default=None)
+            left = "What was finished before is intact"
+            if newest:
+                left = f"The last checkpoint, {newest.relative_to(self.path)}, is intact"
+            raise OSError(
+                f"Cannot write {path or f'in {self.path}'}: {reason}. {left}: make room, and the "
+                "same command goes on from there."
+            ) from error
 
     @classmethod
     def open(cls, path, data_dir=""):

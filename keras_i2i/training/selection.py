@@ -96,11 +96,12 @@ class Validation(keras.callbacks.Callback):
 
 
 class Selection(keras.callbacks.Callback):
-    """Keeps the model of the best epoch so far. Put it after `History` and before `Checkpoint`.
+    """Keeps the model of the best epoch so far. Put it after `History`.
 
     Which epoch that is follows from the history alone, so a run that is killed and continued picks
-    the same one. An epoch's model is written as a whole, before the checkpoint of that epoch; those
-    that were the best before stay, as many as there are checkpoints to go back to.
+    the same one. An epoch's model is written as a whole, before there is a checkpoint with which
+    that epoch's end is not done again; those that were the best before stay, as many as there are
+    checkpoints to go back to.
 
     Args:
         folder: for the models that may be picked.

@@ -5,6 +5,7 @@ import math
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from keras_i2i import data, networks
 from keras_i2i.errors import InputError
@@ -22,9 +23,11 @@ from keras_i2i.training import (
     selection,
     watching,
 )
+from keras_i2i.training.checkpoint import Checkpoint
 from keras_i2i.training.methods import METHODS
 from keras_i2i.training.run_data import RunData
 from keras_i2i.training.run_directory import MAIN_STEPS, RunDirectory
+from keras_i2i.training.stopping import Signals
 from keras_i2i.training.strategy import make_replicas
 
 _WEIGHT_IMAGES = 2000
@@ -41,6 +44,9 @@ def train(experiment, log=print, only=()):
     model, whatever its adaptation takes beyond that; then their evaluation. A step that is finished
     is not repeated, one that was interrupted goes on from where it was.
 
+    While a step trains, SIGTERM and Ctrl-C wait for its next checkpoint, which is written at once;
+    anything else they stop at once. Another process is kept from writing in the folder.
+
     Of many workers, each of which calls this, all train; the chief alone writes the run directory,
     evaluates and speaks. The others read the directory, so it must lie where all see it.
 
@@ -54,10 +60,13 @@ def train(experiment, log=print, only=()):
         on workers that are not the chief.
 
     Raises:
-        InputError: the run directory belongs to another run, data are missing, a step is unknown
-            or needs one that is not finished, or the devices cannot share the batch.
+        InputError: the run directory belongs to another run or is in use, data are missing, a step
+            is unknown or needs one that is not finished, or the devices cannot share the batch.
         TrainingDiverged: a loss or a weight is not finite any more; the last checkpoint is whole.
         ConnectionError: another worker is gone.
+        OSError: a disk is full; the message says which checkpoint there is.
+        stopping.Stopped: SIGTERM or Ctrl-C has stopped it, a `KeyboardInterrupt`; train again and
+            it goes on.
     """
     steps = steps_of(experiment)
     unknown = sorted(set(only) - set(steps))
@@ -66,20 +75,23 @@ def train(experiment, log=print, only=()):
             f"--only must name steps of this run: {', '.join(steps)}. "
             f"Received: {', '.join(unknown)}"
         )
+    if experiment.deterministic:
+        tf.config.experimental.enable_op_determinism()
     replicas = make_replicas(experiment.strategy, experiment.communication)
-    with replicas.together():
-        if not replicas.is_chief:
-            log = _silent
-        return _train(experiment, steps, only, replicas, log)
-
-
-def _train(experiment, steps, only, replicas, log):
-    """Does it, as one of the workers."""
-    run = RunDirectory(experiment.run_dir, experiment)
     _check_replicas(experiment, replicas)
-    if replicas.is_chief:
-        for line in RunDirectory.create(experiment).changes:
-            log(line)
+    run, signals = RunDirectory(experiment.run_dir, experiment), Signals()
+    with replicas.together(), signals.handled(), run.failed_writes_told():
+        if not replicas.is_chief:
+            return _train(run, steps, only, replicas, signals, _silent)
+        with run.locked(log):
+            for line in RunDirectory.create(experiment).changes:
+                log(line)
+            return _train(run, steps, only, replicas, signals, log)
+
+
+def _train(run, steps, only, replicas, signals, log):
+    """Does it, as one of the workers."""
+    experiment = run.experiment
     if replicas.from_chief(run.metrics.exists):
         log("This run is finished; its results follow. To run it anew, give another --run_dir.")
         return _announce(run, run.results(), log) if replicas.is_chief else None
@@ -118,7 +130,7 @@ def _train(experiment, steps, only, replicas, log):
         for step in [step for step in steps if step in only or not only]:
             # The same fresh start whether or not the steps before this one ran in this process.
             keras.backend.clear_session()
-            _run_step(run, step, seed, domains, replicas, log)
+            _run_step(run, step, seed, domains, replicas, signals, log)
     if only:
         log(f"Done: {', '.join(only)}. The same command without --only runs the rest.")
         return None
@@ -353,14 +365,14 @@ def _size(image_shape):
     return "x".join(map(str, image_shape))
 
 
-def _run_step(run, step, seed, domains, replicas, log):
+def _run_step(run, step, seed, domains, replicas, signals, log):
     """Does one step of one seed; does nothing if that is done."""
     if step == "translated_copy":
         replicas.from_chief(lambda: _write_translated_copy(run, seed, domains))
     elif step == "sum":
         replicas.from_chief(lambda: _choose_weight(run, seed, domains, log))
     elif not replicas.from_chief(run.model(step, seed).exists):
-        _train_step(run, step, seed, domains, replicas, log)
+        _train_step(run, step, seed, domains, replicas, signals, log)
 
 
 def _build(run, step, seed):
@@ -389,7 +401,7 @@ def _build(run, step, seed):
     return model, None, random
 
 
-def _train_step(run, step, seed, domains, replicas, log):
+def _train_step(run, step, seed, domains, replicas, signals, log):
     """Trains one model of one seed to its end and saves it."""
     experiment = run.experiment
     keras.utils.set_random_seed(seed)
@@ -397,49 +409,51 @@ def _train_step(run, step, seed, domains, replicas, log):
     with replicas.strategy.scope():
         model, copy, beside = _build(run, step, seed)
     steps = experiment.steps if step in MAIN_STEPS else experiment.classifier_steps
+    per_epoch = min(experiment.steps_per_epoch, steps)
+    title = f"{step}, seed {seed}"
 
-    checkpoint = callbacks.Checkpoint(
-        run.checkpoints(step, seed), model, experiment.keep_checkpoints, beside
+    # On all workers, which see the same losses: none is left waiting for one that has stopped.
+    stops = divergence.StopsDivergence(title, per_epoch, lambda: checkpoint.latest())
+    checkpoint = Checkpoint(
+        run.checkpoints(step, seed),
+        model,
+        per_epoch,
+        keep=experiment.keep_checkpoints,
+        minutes=experiment.checkpoint_minutes,
+        steps=experiment.checkpoint_steps,
+        beside=beside,
+        replicas=replicas,
+        signals=signals,
+        before_saving=stops.check_weights,
+        log=log,
     )
     rates = divergence.constant_rates(model)
     done = checkpoint.restore()
     divergence.set_constant_rates(model, rates)
-    if done != replicas.from_chief(lambda: done):
-        raise InputError(
-            f"Not all workers see the same in {run.checkpoints(step, seed)}. Give a --run_dir on a "
-            "file system that they share."
-        )
-    per_epoch = min(experiment.steps_per_epoch, steps)
-    if done:
-        log(f"{step}, seed {seed}: continuing from step {done * per_epoch}.")
+    if done.step:
+        log(f"{title}: continuing from step {done.step}.")
     elif step in MAIN_STEPS:
         _explain(model, METHODS[experiment.method].terms, log)
 
-    title = f"{step}, seed {seed}"
-    # On all workers, which see the same losses: none is left waiting for one that has stopped.
-    around = [divergence.StopsDivergence(title, per_epoch, checkpoint.latest)]
-    watched = None
+    around, watched = [stops], None
     if replicas.is_chief:
         watched = watching.watch(
             run, step, seed, domains, model, done, lambda name: _if_trained(run, name, seed), log
         )
         around += [
             *watched.callbacks,
-            _tensorboard(run, step, seed),
-            callbacks.Progress(title, steps, per_epoch, hidden=watching.HIDDEN),
-            checkpoint,
+            _tensorboard(run, step, seed, done),
+            callbacks.Progress(title, steps, per_epoch, behind=done.step, hidden=watching.HIDDEN),
         ]
     with data.input_errors():
         model.fit(
-            replicas.batches(
-                lambda share: domains.batches(step, seed, done * per_epoch, copy, share)
-            ),
+            replicas.batches(lambda share: domains.batches(step, seed, done.step, copy, share)),
             steps_per_epoch=per_epoch,
-            initial_epoch=done,
+            initial_epoch=done.epoch,
             epochs=math.ceil(steps / per_epoch),
             shuffle=False,  # the data are
             verbose=0,
-            callbacks=around,
+            callbacks=[*around, checkpoint],
         )
     selected = watched and watched.selection
     replicas.from_chief(lambda: _save(model, run.model(step, seed), selected))
@@ -450,12 +464,15 @@ def _if_trained(run, step, seed):
     return load_model(run, step, seed) if run.model(step, seed).exists() else None
 
 
-def _tensorboard(run, step, seed):
+def _tensorboard(run, step, seed, done):
     """Scalars for TensorBoard and, of the method's model, the profile that was asked for."""
     profiled = run.experiment.profiled_steps if step == _main_step(run.experiment) else None
     if profiled:
-        # TensorBoard's callback counts what runs without coming back to Python.
-        profiled = tuple((n - 1) // run.experiment.steps_per_execution + 1 for n in profiled)
+        # TensorBoard's callback counts what runs without coming back to Python, and what is passed
+        # over of an epoch that had begun.
+        behind = done.step - done.epoch * run.experiment.steps_per_epoch
+        together = run.experiment.steps_per_execution
+        profiled = tuple((behind + n - 1) // together + 1 for n in profiled)
     return keras.callbacks.TensorBoard(
         run.tensorboard(step, seed), write_graph=False, profile_batch=profiled or 0
     )

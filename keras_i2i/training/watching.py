@@ -45,8 +45,8 @@ def watch(run, step, seed, domains, model, done, load, log):
         step: the step's name.
         seed: the run's seed that is trained.
         domains: the `RunData`.
-        model: what is trained, as it is after `done` epochs.
-        done: epochs that are behind.
+        model: what is trained, as it is at `done`.
+        done: the `checkpoint.Position` from which the training goes on.
         load: a function from the name of an earlier step to its trained model, or None.
         log: where to warn.
 
@@ -66,7 +66,7 @@ def watch(run, step, seed, domains, model, done, load, log):
     if reader and reader.labels is not None:
         measures.pop("source_validation_accuracy", None)  # it is among the validators
 
-    history = callbacks.History(run.history(step, seed), done, measures)
+    history = callbacks.History(run.history(step, seed), done.epoch, measures, done.seconds)
     validation = selection.Validation(reader) if reader else None
     looking = [validation] if validation else []
     looking += _monitors(experiment, domains, model, source_only, validation, history, folder, log)

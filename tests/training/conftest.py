@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 
+import keras
 import pytest
 from absl import flags as absl_flags
 
@@ -79,3 +80,15 @@ def fresh_flags():
     for name in set(flags) - before:
         delattr(flags, name)
     flags.unparse_flags()
+
+
+@pytest.fixture
+def make_model(make_experiment):
+    """`make_model(seed)`: all of I2I-Adapt, with averaged weights: every kind of state there is."""
+
+    def make_model(seed=0):
+        keras.utils.set_random_seed(seed)
+        experiment = make_experiment(ema_momentum=0.9, schedule="cosine", steps=8)
+        return experiment.build_model(seed)
+
+    return make_model

@@ -208,3 +208,34 @@ def assert_all_of(images, labels, examples):
             assert int(labels[number]) in examples.labels[where]
         seen |= set(where.tolist())
     return seen
+
+
+def alternate(model, steps):
+    """Eagerly: tracing takes longer than a few steps."""
+    for step in steps:
+        rng = np.random.default_rng(step)
+        x, y = rng.uniform(-1, 1, (2, 4, 16, 16, 1)).astype("float32")
+        batch = {"source": x, "target": y, "source_labels": rng.integers(0, 10, 4)}
+        model._alternate({name: tf.constant(value) for name, value in batch.items()})
+
+
+def state(model):
+    """Every variable of training, by what it is."""
+    parts = {
+        "model": model.variables,
+        "optimizer": model.optimizer.variables,
+        "discriminator_optimizer": model.discriminator_optimizer.variables,
+        "seed_generator": [model.seed_generator.state],
+    }
+    return {
+        f"{part}/{number}/{variable.path}": np.array(variable.numpy())
+        for part, variables in parts.items()
+        for number, variable in enumerate(variables)
+    }
+
+
+def equal(first, second):
+    """For each variable, whether it is the same bit for bit."""
+    assert len(first) == len(second)
+    pairs = zip(first.values(), second.values(), strict=True)
+    return [np.array_equal(one, other) for one, other in pairs]

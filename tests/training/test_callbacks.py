@@ -13,107 +13,7 @@ from tensorboard.compat.proto.event_pb2 import Event
 from keras_i2i import data
 from keras_i2i.training import callbacks
 
-
-@pytest.fixture
-def make_model(make_experiment):
-    """`make_model(seed)`: all of I2I-Adapt, with averaged weights: every kind of state there is."""
-
-    def make_model(seed=0):
-        keras.utils.set_random_seed(seed)
-        experiment = make_experiment(ema_momentum=0.9, schedule="cosine", steps=8)
-        return experiment.build_model(seed)
-
-    return make_model
-
-
-def train(model, steps):
-    """Eagerly: tracing takes longer than a few steps."""
-    for step in steps:
-        rng = np.random.default_rng(step)
-        x, y = rng.uniform(-1, 1, (2, 4, 16, 16, 1)).astype("float32")
-        batch = {"source": x, "target": y, "source_labels": rng.integers(0, 10, 4)}
-        model._alternate({name: tf.constant(value) for name, value in batch.items()})
-
-
-def state(model):
-    """Every variable of training, by what it is."""
-    parts = {
-        "model": model.variables,
-        "optimizer": model.optimizer.variables,
-        "discriminator_optimizer": model.discriminator_optimizer.variables,
-        "seed_generator": [model.seed_generator.state],
-    }
-    return {
-        f"{part}/{number}/{variable.path}": np.array(variable.numpy())
-        for part, variables in parts.items()
-        for number, variable in enumerate(variables)
-    }
-
-
-def equal(first, second):
-    """For each variable, whether it is the same bit for bit."""
-    assert len(first) == len(second)
-    pairs = zip(first.values(), second.values(), strict=True)
-    return [np.array_equal(one, other) for one, other in pairs]
-
-
-class TestCheckpoint:
-    def test_training_goes_on_bit_for_bit_in_a_model_that_began_differently(
-        self, tmp_path, make_model
-    ):
-        model = make_model()
-        callback = callbacks.Checkpoint(tmp_path, model, keep=2)
-        assert callback.restore() == 0
-        fresh = state(model)
-        train(model, range(2))
-        callback.on_epoch_end(4)
-        saved = state(model)
-        train(model, [2])
-        uninterrupted = state(model)
-
-        again = make_model(seed=1)
-        other = state(again)
-        # All that training moves is different before, so that equality below says something:
-        # counters, weights, moments, averages, the random state.
-        assert equal(fresh, saved).count(False) > 100
-        differs = [name for name, same in zip(saved, equal(other, saved), strict=True) if not same]
-        assert {name.split("/")[0] for name in differs} == {
-            "model", "optimizer", "discriminator_optimizer", "seed_generator",
-        }  # fmt: skip
-
-        assert callbacks.Checkpoint(tmp_path, again, keep=2).restore() == 5
-        assert all(equal(saved, state(again)))
-        train(again, [2])
-        assert all(equal(uninterrupted, state(again)))
-
-    def test_only_the_last_are_kept_and_the_latest_restored(self, tmp_path, small_classifier):
-        callback = callbacks.Checkpoint(tmp_path, small_classifier, keep=2)
-        weight = small_classifier.trainable_variables[0]
-        for epoch in range(4):
-            weight.assign(tf.fill(weight.shape, float(epoch)))
-            callback.on_epoch_end(epoch)
-        assert sorted(path.name for path in tmp_path.glob("*.index")) == [
-            "ckpt-3.index",
-            "ckpt-4.index",
-        ]
-        weight.assign(tf.fill(weight.shape, 9.0))
-        assert callbacks.Checkpoint(tmp_path, small_classifier, keep=2).restore() == 4
-        assert np.all(weight.numpy() == 3.0)
-
-    def test_a_continued_run_keeps_no_more_than_an_uninterrupted_one(
-        self, tmp_path, small_classifier
-    ):
-        for epochs in (range(2), range(2, 4)):
-            callback = callbacks.Checkpoint(tmp_path, small_classifier, keep=2)
-            callback.restore()
-            for epoch in epochs:
-                callback.on_epoch_end(epoch)
-        assert len(list(tmp_path.glob("*.index"))) == 2
-
-
-@pytest.fixture
-def small_classifier(make_experiment):
-    return make_experiment().build_classifier("source")
+from .runs import alternate, equal, state
 
 
 class FakeModel:
@@ -176,7 +76,7 @@ class TestHistory:
     def test_entries_beyond_the_restored_epoch_are_dropped_and_seconds_go_on(self, tmp_path, clock):
         path = tmp_path / "history.json"
         path.write_text(json.dumps([{"seconds": 10.0}, {"seconds": 20.0}, {"seconds": 30.0}]))
-        history = callbacks.History(path, 2, {})
+        history = callbacks.History(path, 2, {}, seconds=20.0)
         history.set_model(FakeModel())
         history.on_train_begin()
         clock.now += 1.5
@@ -237,7 +137,7 @@ class TestOnAveragedWeights:
         callback = callbacks.OnAveragedWeights([looks])
         callback.set_model(model)
         callback.on_train_begin()
-        train(model, range(2))
+        alternate(model, range(2))
         before = state(model)
         callback.on_epoch_end(7, logs)
         callback.on_train_end()
@@ -322,7 +222,9 @@ class Terminal(io.StringIO):
 
 def run_progress(stream, clock, first_epoch=0, steps=6, per_epoch=3, seconds=1.0):
     """Trains with a clock that goes on by so many seconds a step."""
-    progress = callbacks.Progress("adapted, seed 0", steps, per_epoch, stream)
+    progress = callbacks.Progress(
+        "adapted, seed 0", steps, per_epoch, stream, behind=first_epoch * per_epoch
+    )
     for epoch in range(first_epoch, -(-steps // per_epoch)):
         progress.on_epoch_begin(epoch)
         for batch in range(per_epoch):

@@ -19,6 +19,7 @@ FIELDS = {
     "ema_momentum": 0.5,
     "schedule": "linear",
     "steps_per_execution": 2,
+    "steps_per_epoch": 4,
     "ceiling": False,
 }
 
@@ -39,9 +40,9 @@ def finished(start):
 
 
 def test_an_interrupted_run_ends_as_if_it_had_not_been(start, finished):
-    experiment = start()
-    # Two steps come back to Python together.
-    run = interrupted_run(experiment, finished, ["source_only"], "adapted", epoch=1, batch=1)
+    experiment = start(checkpoint_steps=1)
+    # Two steps come back to Python together, and are saved together, within the only epoch.
+    run = interrupted_run(experiment, finished, ["source_only"], "adapted", epoch=0, batch=3)
     assert "adapted, seed 0: continuing from step 2." in continue_quietly(experiment)
     assert_same_run(run, finished, STEPS)
 

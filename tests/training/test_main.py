@@ -1,5 +1,7 @@
 """The two commands in this process: a user's mistakes end in a message, not in a stack trace."""
 
+import os
+import signal
 import sys
 
 import keras
@@ -12,6 +14,7 @@ from PIL import Image
 from keras_i2i.errors import InputError, TrainingDiverged
 from keras_i2i.training import configs, main, train
 from keras_i2i.training.run_directory import RunDirectory
+from keras_i2i.training.stopping import Stopped
 
 from .conftest import TINY
 
@@ -157,14 +160,41 @@ def test_a_bug_keeps_its_stack_trace(run_command, tiny_arguments, monkeypatch):
         run_command(main.train_main, *tiny_arguments)
 
 
-def test_an_interruption_says_how_to_go_on(run_command, tiny_arguments, monkeypatch):
-    def interrupt(experiment, only):
-        raise KeyboardInterrupt
+def interrupted():
+    raise KeyboardInterrupt
 
-    monkeypatch.setattr(train, "train", interrupt)
+
+def terminated():
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def terminated_while_it_trained():
+    raise Stopped("SIGTERM received: step 7 is saved.")
+
+
+def left_alone():
+    raise ConnectionError("Another worker is gone.")
+
+
+@pytest.mark.parametrize(
+    ("end", "message"),
+    [
+        (interrupted, "\nInterrupted. The same command goes on where it stopped.\n"),
+        (terminated, "\nSIGTERM received: stopped. The same command goes on where it stopped.\n"),
+        (
+            terminated_while_it_trained,
+            "\nSIGTERM received: step 7 is saved. The same command goes on where it stopped.\n",
+        ),
+        (left_alone, "error: Another worker is gone.\n"),
+    ],
+)
+def test_what_need_only_be_started_again_has_a_code_of_its_own(
+    end, message, run_command, tiny_arguments, monkeypatch
+):
+    monkeypatch.setattr(train, "train", lambda experiment, only: end())
     code, _, err = run_command(main.train_main, *tiny_arguments)
-    assert code == 130
-    assert err == "\nInterrupted. The same command goes on where it stopped.\n"
+    assert code == 75
+    assert err == message
 
 
 def test_evaluation_without_a_run_says_what_to_give(run_command):

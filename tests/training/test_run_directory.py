@@ -1,11 +1,18 @@
 """The run directory: whose it is, and files that are never half written."""
 
+import errno
+import os
 import pathlib
+import socket
+import subprocess
+import sys
 
 import pytest
+import tensorflow as tf
 
 from keras_i2i.errors import InputError
 from keras_i2i.files import replacing
+from keras_i2i.training import run_directory
 from keras_i2i.training.run_directory import RunDirectory
 
 
@@ -174,3 +181,138 @@ def test_a_failure_before_anything_is_written_leaves_nothing(tmp_path):
     with pytest.raises(RuntimeError), replacing(tmp_path / "metrics.json"):
         raise RuntimeError
     assert list(tmp_path.iterdir()) == []
+
+
+HOLD = """
+import sys
+import keras_i2i_commands  # before the package, which otherwise imports TensorFlow
+from keras_i2i.training.run_directory import RunDirectory
+
+with RunDirectory.open(sys.argv[1]).locked():
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+class TestTheLock:
+    def test_a_second_process_is_refused_until_the_first_is_killed(self, run_dir, make_experiment):
+        run = RunDirectory.create(make_experiment(run_dir=run_dir))
+        with subprocess.Popen(
+            [sys.executable, "-c", HOLD, run_dir], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        ) as other:
+            assert other.stdout.readline() == b"held\n"
+            with pytest.raises(InputError) as error, run.locked():
+                pytest.fail("not refused")
+            assert str(error.value) == (
+                f"{run_dir} is in use by process {other.pid} on {socket.gethostname()}. Wait until "
+                "that has ended, or give another --run_dir."
+            )
+            other.kill()
+        with run.locked():
+            assert (run.path / ".lock").read_text().startswith(f"process {os.getpid()} on ")
+
+    def test_so_is_a_second_training_in_the_same_process(self, run_dir, make_experiment):
+        run = RunDirectory(run_dir, make_experiment(run_dir=run_dir))
+        other = RunDirectory(run_dir, run.experiment)
+        for _ in range(2):
+            in_use = pytest.raises(InputError, match=f"in use by process {os.getpid()} on")
+            with run.locked(), in_use, other.locked():
+                pytest.fail("not refused")
+
+    def test_a_run_killed_before_it_wrote_its_flags_is_taken(self, run_dir, make_experiment):
+        run = RunDirectory(run_dir, make_experiment(run_dir=run_dir))
+        with run.locked():
+            (run.path / ".flags.4711.cfg").write_text("--met")
+        with run.locked():
+            assert sorted(path.name for path in run.path.iterdir()) == [".lock"]
+            RunDirectory.create(run.experiment)
+
+    def test_a_foreign_folder_gets_no_lock(self, tmp_path, make_experiment):
+        (tmp_path / "holiday.txt").write_text("photos")
+        run = RunDirectory(tmp_path, make_experiment(run_dir=str(tmp_path)))
+        with pytest.raises(InputError, match="is no run of this program"), run.locked():
+            pytest.fail("not refused")
+        assert [path.name for path in tmp_path.iterdir()] == ["holiday.txt"]
+
+    def test_what_killed_processes_left_is_removed_and_nothing_else(self, run_dir, make_experiment):
+        run = RunDirectory.create(make_experiment(run_dir=run_dir))
+        for name in (".model.12.keras", ".metrics.7.json", "history/.seed_0_adapted.9.json"):
+            (run.path / name).parent.mkdir(exist_ok=True)
+            (run.path / name).write_text("half")
+        for name in ("model.keras", ".notes.txt", "history/seed_0_adapted.json"):
+            (run.path / name).write_text("whole")
+        with run.locked():
+            pass
+        assert {path.name for path in contents(run_dir)} == {
+            ".lock", "flags.cfg", "model.keras", ".notes.txt", "seed_0_adapted.json",
+        }  # fmt: skip
+
+    def test_a_file_system_without_locks_brings_a_warning(
+        self, run_dir, make_experiment, monkeypatch
+    ):
+        def unknown(file, operation):
+            raise OSError(errno.EOPNOTSUPP, "Operation not supported")
+
+        monkeypatch.setattr(run_directory.fcntl, "flock", unknown)
+        said = []
+        with RunDirectory(run_dir, make_experiment(run_dir=run_dir)).locked(said.append):
+            pass
+        assert len(said) == 1
+        assert "knows no locks (Operation not supported)" in said[0]
+
+
+FULL = OSError(errno.ENOSPC, "No space left on device")
+NAMED = OSError(errno.ENOSPC, "No space left on device", "/runs/one/model.keras")
+
+
+class TestAFullDisk:
+    @pytest.mark.parametrize(
+        ("error", "beginning"),
+        [
+            (NAMED, "Cannot write /runs/one/model.keras: No space left on device. "),
+            (FULL, "Cannot write in {run}: No space left on device. "),
+            (
+                tf.errors.ResourceExhaustedError(None, None, "x/events; No space left on device"),
+                "Cannot write in {run}: x/events; No space left on device. ",
+            ),
+            (
+                RuntimeError("Unable to flush (errno = 28, 'No space left on device')\nmore"),
+                "Cannot write in {run}: Unable to flush (errno = 28, 'No space left on device'). ",
+            ),
+        ],
+    )
+    def test_is_named_with_what_is_intact(self, error, beginning, run_dir, make_experiment):
+        run = RunDirectory(run_dir, make_experiment(run_dir=run_dir))
+        beginning = beginning.format(run=run_dir)
+        with pytest.raises(OSError) as told, run.failed_writes_told():
+            raise error
+        assert str(told.value) == beginning + (
+            "What was finished before is intact: make room, and the same command goes on from "
+            "there."
+        )
+        for number, step in enumerate((6, 4)):  # which was written last counts
+            file = run.checkpoints("adapted", number) / f"step_{step:07d}.npz"
+            file.parent.mkdir(parents=True)
+            file.touch()
+            os.utime(file, (number, number))
+        with pytest.raises(OSError) as told, run.failed_writes_told():
+            raise error
+        assert str(told.value) == beginning + (
+            "The last checkpoint, checkpoints/seed_1_adapted/step_0000004.npz, is intact: make "
+            "room, and the same command goes on from there."
+        )
+
+    @pytest.mark.parametrize(
+        "error",
+        [
+            FileNotFoundError(errno.ENOENT, "No such file or directory", "images/1.png"),
+            tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor"),
+            InputError("Got that; expected this."),
+            TypeError("a bug"),
+        ],
+    )
+    def test_is_not_blamed_for_anything_else(self, error, run_dir, make_experiment):
+        run = RunDirectory(run_dir, make_experiment(run_dir=run_dir))
+        with pytest.raises(type(error)) as raised, run.failed_writes_told():
+            raise error
+        assert raised.value is error

@@ -158,6 +158,7 @@ class TestAFinishedRun:
         assert {path.name for path in full.path.iterdir()} == {
             "flags.cfg", "metrics.json", "model.keras", "source_only.keras", "target_only.keras",
             "report.html", "figures", "history", "tensorboard", "checkpoints", "provenance.json",
+            ".lock",
         }  # fmt: skip
         drawn = {path.stem for path in (full.path / "figures").glob("*.png")}
         assert drawn >= {

@@ -115,9 +115,7 @@ class Cluster:
         self.folder = folder
         killed = {**CLASSIFIER, "run_dir": str(folder / "killed")}
         self.before = start_workers([killed], [{**killed, "kill": [1, 0]}])
-        self.left = sorted(
-            path.name for path in (folder / "killed" / "checkpoints").rglob("*.index")
-        )
+        self.left = sorted(path.name for path in (folder / "killed" / "checkpoints").rglob("*.npz"))
         whole = {**CLASSIFIER, "run_dir": str(folder / "whole")}
         self.after = start_workers(*[[killed, whole]] * 2)
 
@@ -153,7 +151,7 @@ class TestTwoWorkers:
         assert code == 1
         assert "error: Another worker is gone" in said
         assert "Start all workers again with the same command" in said
-        assert cluster.left == ["ckpt-1.index"]
+        assert cluster.left == ["step_0000002.npz"]
 
     def test_started_again_they_end_as_if_none_had_been_killed(self, cluster):
         assert "source_only, seed 0: continuing from step 2." in cluster.after[0][1]

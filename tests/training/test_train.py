@@ -1,8 +1,11 @@
 """Whole runs: what they leave, that they can be interrupted anywhere, and what they never see."""
 
 import dataclasses
+import errno
 import json
+import os
 import shutil
+import signal
 
 import numpy as np
 import pytest
@@ -12,7 +15,7 @@ from keras_i2i import data
 from keras_i2i.errors import InputError
 from keras_i2i.evaluation.validators import VALIDATORS
 from keras_i2i.models import AdversarialModel
-from keras_i2i.training import callbacks
+from keras_i2i.training import callbacks, checkpoint_folder
 from keras_i2i.training import train as train_module
 from keras_i2i.training.experiment import Experiment
 from keras_i2i.training.run_directory import RunDirectory
@@ -131,6 +134,7 @@ class TestAFinishedRun:
         assert names == {
             "flags.cfg", "metrics.json", "model.keras", "source_only.keras", "target_only.keras",
             "report.html", "figures", "history", "tensorboard", "checkpoints", "provenance.json",
+            ".lock",
         }  # fmt: skip
         drawn = {path.stem for path in (full.path / "figures").glob("*.png")}
         assert drawn >= {
@@ -138,7 +142,7 @@ class TestAFinishedRun:
             "translation_source_to_target", "translation_target_to_source",
         }  # fmt: skip
         for step in ("source_only", "target_only", "adapted"):
-            assert any(full.checkpoints(step, 0).glob("*.index"))
+            assert any(full.checkpoints(step, 0).glob("step_*.npz"))
             assert any(full.tensorboard(step, 0).rglob("events.out.tfevents.*"))
         assert any((full.tensorboard("adapted", 0) / "images").glob("events.out.tfevents.*"))
 
@@ -303,23 +307,38 @@ def in_source_only(patch):
     interrupt_in_an_epoch(patch, "source_only", epoch=1, batch=0)
 
 
-def in_the_first_epoch(patch):
-    interrupt_in_an_epoch(patch, "adapted", epoch=0, batch=1)
+def by_sigterm_in_the_first_epoch(patch):
+    whole = callbacks.Progress.on_train_batch_end
+
+    def signalled(self, batch, logs=None):
+        whole(self, batch, logs)
+        if self.title.startswith("adapted"):
+            os.kill(os.getpid(), signal.SIGTERM)  # the step's checkpoint is yet to come
+
+    patch.setattr(callbacks.Progress, "on_train_batch_end", signalled)
 
 
-def in_the_last_epoch(patch):
-    interrupt_in_an_epoch(patch, "adapted", epoch=2, batch=0)
+def by_a_full_disk_in_the_last_epoch(patch):
+    whole = checkpoint_folder.np.savez
+
+    def full(path, step, **arrays):
+        if step == 6:
+            path.write_bytes(b"half")
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        whole(path, step=step, **arrays)
+
+    patch.setattr(checkpoint_folder.np, "savez", full)
 
 
-def between_log_and_checkpoint(patch):
-    whole = callbacks.Checkpoint.on_epoch_end
+def between_checkpoint_and_log(patch):
+    whole = callbacks.History.on_epoch_end
 
     def interrupted(self, epoch, logs=None):
         if "feature" in logs and epoch == 1:
             raise KeyboardInterrupt
         whole(self, epoch, logs)
 
-    patch.setattr(callbacks.Checkpoint, "on_epoch_end", interrupted)
+    patch.setattr(callbacks.History, "on_epoch_end", interrupted)
 
 
 def before_the_model_is_saved(patch):
@@ -340,43 +359,55 @@ def before_the_metrics_are_written(patch):
     patch.setattr(train_module.report, "write_report", interrupted)
 
 
+def hidden(run):
+    return [path for path in run.path.rglob(".*") if path.name != ".lock"]
+
+
 class TestAnInterruptedRun:
     def test_ends_as_if_it_had_not_been_wherever_it_was_interrupted(self, start, quick):
         experiment = start(**QUICK)
         run = RunDirectory(experiment.run_dir, experiment)
-        expected = []
+        expected, told = [], []
         for interrupt, continues_with in (
             (in_source_only, "source_only, seed 0: continuing from step 2."),
-            (in_the_first_epoch, None),
-            (between_log_and_checkpoint, "adapted, seed 0: continuing from step 2."),
-            (in_the_last_epoch, "adapted, seed 0: continuing from step 4."),
+            (by_sigterm_in_the_first_epoch, "adapted, seed 0: continuing from step 1."),
+            (between_checkpoint_and_log, "adapted, seed 0: continuing from step 4."),
+            (by_a_full_disk_in_the_last_epoch, "adapted, seed 0: continuing from step 4."),
             (before_the_model_is_saved, "adapted, seed 0: continuing from step 6."),
             (before_the_metrics_are_written, None),
         ):
             lines = []
             with pytest.MonkeyPatch.context() as patch, nothing_drawn():
                 interrupt(patch)
-                with pytest.raises(KeyboardInterrupt):
+                with pytest.raises((KeyboardInterrupt, OSError)) as end:
                     train(experiment, lines.append)
+            told.append(str(end.value))
             assert not run.metrics.exists()
+            assert not hidden(run)
             assert [line for line in lines if "continuing" in line] == expected
             expected = [continues_with] if continues_with else []
         assert not any("continuing" in line for line in continue_quietly(experiment))
         assert_same_run(run, quick, STEPS)
+        assert told[1] == "SIGTERM received: step 1 is saved."
+        file = run.checkpoints("adapted", 0) / "step_0000006.npz"
+        assert told[3] == (
+            f"Cannot write {file}: No space left on device. The last checkpoint, "
+            "checkpoints/seed_0_adapted/step_0000004.npz, is intact: make room, and the same "
+            "command goes on from there."
+        )
 
     @pytest.mark.slow
     def test_of_the_full_method_ends_as_if_it_had_not_been(self, start, full):
         experiment = start()
         run = RunDirectory(experiment.run_dir, experiment)
         # What a kill in the second epoch of the adapted model leaves.
-        ignored = ("metrics.json", "model.keras", "report.html", "figures", "ckpt-2.*", "flags.cfg")
-        adapted = run.checkpoints("adapted", 0)
+        ignored = (
+            "metrics.json", "model.keras", "report.html", "figures", "step_0000004.npz",
+            "flags.cfg",
+        )  # fmt: skip
         shutil.copytree(full.path, run.path, ignore=shutil.ignore_patterns(*ignored))
         for step in ("source_only", "target_only"):
             shutil.rmtree(run.checkpoints(step, 0))
-        (adapted / "checkpoint").write_text(
-            'model_checkpoint_path: "ckpt-1"\nall_model_checkpoint_paths: "ckpt-1"\n'
-        )
         shutil.copy(full.flagfile, run.flagfile)
         assert len(history_of(run, "adapted")) == 2
 
