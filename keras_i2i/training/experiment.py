@@ -399,11 +399,6 @@ class Experiment:
         problems += self._backbone_problems()
         if self.method in METHODS:
             problems += self._method_problems(METHODS[self.method], not domain_problems)
-        elif self.select != "last":
-            problems.append(
-                f"--select must be last with --method={self.method}, which does not adapt. "
-                f"Received: {self.select!r}"
-            )
         if problems:
             raise InputError("\n".join(problems))
 

@@ -211,7 +211,6 @@ class TestFlags:
     @pytest.mark.parametrize(
         ("fields", "message"),
         [
-            ({"method": "source_only"}, "--select must be last with --method=source_only"),
             (
                 {"source": "rendered_streets", "target": "night_streets", "channels": 3,
                  "feature_discriminator": "convolutional", "image_size": 32},
