@@ -131,7 +131,10 @@ def _shares(
     folder.mkdir(parents=True, exist_ok=True)
     for number, file in enumerate(files, start=start):
         image = np.asarray(open_image(file))
-        classes = _classes(model, image, geometry)
+        try:
+            classes = _classes(model, image, geometry)
+        except InputError as error:
+            raise InputError(f"{file}: {error}") from None
         picture, name = Image.fromarray(classes), _picture_name(number, file)
         picture.putpalette(np.array(palette, "uint8").tobytes())
         picture.save(folder / name)
