@@ -11,6 +11,7 @@ import numpy as np
 from keras_i2i.data.examples import IGNORED, Examples, StoredExamples
 from keras_i2i.data.storage import Storage
 from keras_i2i.errors import InputError
+from keras_i2i.files import fits_in_a_line
 
 SPLITS = ("train", "validation", "test")
 DIGITS = tuple("0123456789")
@@ -40,6 +41,10 @@ class Domain:
         labelled_train: False where the test part has labels and the training part has none; a part
             for validation may then have some or not. `class_names`, `has_masks` and `palette` tell
             of the test part's.
+
+    Raises:
+        InputError: class names are no text, empty, or the same; or one does not fit in a line, as
+            of files, logs and tables.
     """
 
     name: str
@@ -52,6 +57,18 @@ class Domain:
     palette: tuple[tuple[int, int, int], ...] | None = None
     own_validation: bool = False
     labelled_train: bool = True
+
+    def __post_init__(self):
+        names = self.class_names
+        strange = [n for n in names if not (isinstance(n, str) and n and fits_in_a_line(n))]
+        if strange:
+            raise InputError(
+                f"{self.name}: got the class name {strange[0]!r}; expected text of one line, "
+                "without control characters. Rename the class."
+            )
+        if len(set(names)) < len(names):
+            twice = next(name for name in names if names.count(name) > 1)
+            raise InputError(f"{self.name}: got the class name {twice!r} twice. Rename one.")
 
     def load(
         self,

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from keras_i2i.errors import InputError
+from keras_i2i.files import in_utf8
 
 # What a mask says of pixels that count for nothing: neither in a loss nor in a measure.
 IGNORED = 255
@@ -268,9 +269,10 @@ class Unreadable:
         with self._lock:
             # Whoever goes on after one too many meets the same error, however many may follow.
             if len(self.errors) <= self.limit and position not in self.errors:
-                self.errors[position] = str(error)
+                # Names of files may be of bytes that no terminal, and no log, can be given.
+                self.errors[position] = in_utf8(str(error))
                 if len(self.errors) <= self.limit:
-                    self.warn(f"warning: left out, it cannot be read: {error}")
+                    self.warn(f"warning: left out, it cannot be read: {self.errors[position]}")
             if len(self.errors) > self.limit:
                 named = "\n  ".join(list(self.errors.values())[:10])
                 raise InputError(

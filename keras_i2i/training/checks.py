@@ -7,18 +7,15 @@ as in `experiment.py`.
 import dataclasses
 import numbers
 import os
-import unicodedata
 
 from keras_i2i.errors import InputError
+from keras_i2i.files import fits_in_a_line
 from keras_i2i.training.methods import BASELINES, METHODS
 
 # Models compute in float32: beyond these a number becomes infinite, or 0.
 _LARGEST, _SMALLEST = 3.4e38, 1.2e-38
 _LARGEST_INTEGER = 2**31 - 1
 _LARGEST_SEED = 2**32 - 1  # NumPy's
-
-# Control characters, halves of characters that no encoding has, line and paragraph separators.
-_UNPRINTABLE = ("Cc", "Cs", "Zl", "Zp")
 
 _PATHS = ("run_dir", "data_dir", "encoder_weights", "encoder_file")
 
@@ -164,7 +161,7 @@ def _field_problems(experiment, field):
 
 def _text_problems(name, text):
     # A flagfile has a line for each flag, and none of these would come back out of it.
-    if any(unicodedata.category(character) in _UNPRINTABLE for character in text):
+    if not fits_in_a_line(text):
         yield f"--{name} must be text that can be printed, in one line. Received: {text!r}"
     elif text != text.strip():
         yield f"--{name} must not begin or end with a space. Received: {text!r}"

@@ -59,6 +59,7 @@ def evaluate_main():
         runs = [RunDirectory.open(path, data_dir=data_dir.value) for path in run_dirs.value]
         # Only now, because they import TensorFlow.
         from keras_i2i import evaluation
+        from keras_i2i.evaluation.user_images import find_images
         from keras_i2i.training.train import evaluate, load_reader
 
         if len(runs) > 1:
@@ -71,6 +72,7 @@ def evaluate_main():
         if not images.value:
             evaluate(run)
             return
+        find_images(images.value)  # before a model has to be waited for
         experiment = run.experiment
         model = load_reader(run, experiment.seeds[0] if seed.value is None else seed.value)
         written = evaluation.read_images(

@@ -145,7 +145,9 @@ def test_results_are_those_of_the_file(run_dir, make_experiment):
     whole = '{"source": "a", "target": "b", "method": "c", "per_seed": []}'
     for damaged in (whole[:20], "[]", whole.replace("[]", "3"), "[" * 10**5):
         run.metrics.write_text(damaged)
-        with pytest.raises(InputError, match=r"metrics\.json is damaged .*keras-i2i-evaluate --run"):
+        with pytest.raises(
+            InputError, match=r"metrics\.json is damaged .*keras-i2i-evaluate --run"
+        ):
             run.results()
     run.metrics.write_text(whole)
     assert run.results() == {"source": "a", "target": "b", "method": "c", "per_seed": []}
