@@ -220,6 +220,12 @@ def content_of(folder):
 
 GOOD = {"source": "image_folder:source", "target": "image_folder:target", "run_dir": "new", **SMALL}
 LONG = "x" * 300
+BACKBONE = {
+    "encoder": "resnet18",
+    "encoder_width": 1,
+    "image_size": 32,
+    "encoder_weights": "encoder.keras",
+}
 
 
 def train(**flags):
@@ -318,8 +324,12 @@ PATHS = {
         "--encoder_weights must be imagenet, or a .keras or .weights.h5 file, and there is no such",
     ),
     "encoder_weights of another": (
-        train(encoder="resnet18", encoder_width=1, image_size=32, encoder_weights="encoder.keras"),
+        train(**BACKBONE, encoder_preprocessing="unit"),
         "encoder.keras holds weights of another backbone",
+    ),
+    "encoder_weights of any pixels": (
+        train(**BACKBONE),
+        "Give with encoder.keras a preprocessing: ",
     ),
 }
 
