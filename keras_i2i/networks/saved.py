@@ -1,7 +1,8 @@
 """Networks in files of Keras, which may come from anybody.
 
 The one place where this package loads such a file. A file cannot have Python of its own run:
-Keras's safe mode refuses code in it, and knows only classes that are imported already.
+Keras's safe mode refuses code in it, and knows only classes that are imported already. Nothing here
+turns it off; whoever calls `keras.config.enable_unsafe_deserialization` does, for all files.
 """
 
 import pathlib
@@ -37,7 +38,6 @@ def load_model(path, compile=True):
             unpacked = sum(member.file_size for member in archive.infolist())
         if unpacked > _MOST_TIMES * path.stat().st_size:
             raise ValueError(f"It unpacks to {unpacked:,} bytes, perhaps to fill the memory")
-        # Said here too, whatever `keras.config.enable_unsafe_deserialization` has said.
         model = keras.saving.load_model(path, compile=compile, safe_mode=True)
         if not isinstance(model, keras.Model):
             raise ValueError(f"It holds a {type(model).__name__}")

@@ -142,7 +142,7 @@ def test_results_are_those_of_the_file(run_dir, make_experiment):
         f"{run.metrics} is missing: the run is not finished. Continue it with "
         f"`keras-i2i-train --flagfile={run.flagfile}`."
     )
-    whole = '{"source": "a", "target": "b", "method": "c", "per_seed": []}'
+    whole = '{"seeds": [0], "per_seed": []}'
     for damaged in (whole[:20], "[]", whole.replace("[]", "3"), "[" * 10**5):
         run.metrics.write_text(damaged)
         with pytest.raises(
@@ -150,7 +150,7 @@ def test_results_are_those_of_the_file(run_dir, make_experiment):
         ):
             run.results()
     run.metrics.write_text(whole)
-    assert run.results() == {"source": "a", "target": "b", "method": "c", "per_seed": []}
+    assert run.results() == {"seeds": [0], "per_seed": []}
 
 
 def test_replacing_puts_the_new_file_in_place_and_makes_its_folder(tmp_path):
