@@ -57,6 +57,7 @@ def file_problems(values):
     """Yields what is wrong with the files and folders that a training is to use.
 
     An experiment that was trained elsewhere has none of them any more, so it is no mistake of its.
+    Of a run that has begun, `train` knows what is still needed.
 
     Args:
         values: field → value, of those of an `Experiment` that name files; text.
@@ -64,6 +65,8 @@ def file_problems(values):
     for name in ("run_dir", "data_dir"):
         if values[name]:
             yield from _folder_problems(name, values[name])
+    if os.path.exists(os.path.join(os.path.expanduser(values["run_dir"]), "flags.cfg")):
+        return
     weights, encoder = values["encoder_weights"], values["encoder_file"]
     if weights not in ("", "imagenet"):
         expected = "imagenet, or a .keras or .weights.h5 file"

@@ -12,7 +12,8 @@ from keras_i2i.training.experiment import Experiment
 def define_experiment_flags():
     """Declares the training's flags; returns a function that reads them into an `Experiment`.
 
-    That takes what is wrong already, flag → line, and raises an `InputError` that lists all.
+    That takes what is wrong already, flag → line, and whether files that flags name have to be
+    there; it raises an `InputError` that lists all that is wrong.
     """
     define = {
         bool: flags.DEFINE_bool,
@@ -30,9 +31,9 @@ def define_experiment_flags():
             default = _to_text(default)
         holders[field.name] = define[kind](field.name, default, field.metadata["help"])
 
-    def read(problems=None):
+    def read(problems=None, files=False):
         values = {name: holder.value for name, holder in holders.items()}
-        return _experiment(values, problems or {}, checks.file_problems(values))
+        return _experiment(values, problems, checks.file_problems(values) if files else ())
 
     return read
 

@@ -29,7 +29,7 @@ def train_main():
             refuse(problems.values())
             print(configs.listing())
         else:
-            experiment = read_experiment(problems)
+            experiment = read_experiment(problems, files=True)
             # Only now, because it imports TensorFlow.
             from keras_i2i.training.train import train
 
