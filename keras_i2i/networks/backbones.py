@@ -392,9 +392,9 @@ def _from_file(plain, name, path):
             f"There is no weights file {path}. Expected a .weights.h5 or .keras file of a {name}, "
             'or "imagenet".'
         )
-    if path.suffix == ".keras":
-        return load_model(path, compile=False)
     try:
+        if path.suffix == ".keras":
+            return load_model(path, compile=False)
         with warnings.catch_warnings():
             # Keras warns of parts that a file lacks: then it is another network's.
             warnings.simplefilter("error", UserWarning)
