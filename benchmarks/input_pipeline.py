@@ -58,7 +58,7 @@ def main():
     absl_flags.register_validator(
         "folders", lambda kinds: set(kinds) <= set(FILE_KINDS), "Known are: png, jpeg."
     )
-    run_command(lambda: report(read_experiment(), own))
+    run_command(lambda problems: report(read_experiment(problems), own))
 
 
 def report(experiment, options):

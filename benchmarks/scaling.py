@@ -38,7 +38,7 @@ def main():
     absl_flags.DEFINE_float("between", 20.0, "GB/s.")
     absl_flags.DEFINE_integer("per_machine", 8, "GPUs.")
     absl_flags.DEFINE_float("seconds", 0.0, "To measure the input for.")
-    run_command(lambda: report(read_experiment(), own))
+    run_command(lambda problems: report(read_experiment(problems), own))
 
 
 def report(experiment, options):

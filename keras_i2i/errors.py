@@ -15,3 +15,10 @@ class TrainingDiverged(ArithmeticError):
     The message names the loss or weight, the step, what is left to go on from, and what to try. The
     command line prints it and exits with a non-zero code.
     """
+
+
+def refuse(problems):
+    """Raises an `InputError` with these on a line each; does nothing if there are none."""
+    problems = list(problems)
+    if problems:
+        raise InputError("\n".join(problems))

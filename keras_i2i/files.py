@@ -6,6 +6,7 @@ import json
 import math
 import os
 import re
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,20 @@ def cannot_write(error: BaseException) -> bool:
     if getattr(error, "errno", None) in _CANNOT_WRITE:
         return True
     return any(os.strerror(code) in str(error) for code in _CANNOT_WRITE)
+
+
+# Control characters, halves of characters that no encoding has, line and paragraph separators.
+_NOT_IN_A_LINE = ("Cc", "Cs", "Zl", "Zp")
+
+
+def fits_in_a_line(text: str) -> bool:
+    """Whether text can stand in a line of a file, and comes back out of it as it was."""
+    return not any(unicodedata.category(character) in _NOT_IN_A_LINE for character in text)
+
+
+def in_utf8(text: str) -> str:
+    r"""`text` as it can be written: a byte NN of a file's name that is no UTF-8 becomes \udcNN."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def write_text(path: str | os.PathLike, text: str) -> Path:

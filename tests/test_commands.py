@@ -51,7 +51,7 @@ LINES = {
     (EXPORT, "--help"): (1, "<saved_model|onnx|tflite>"),
     (TRAIN, "--list_configs"): (0, "quickstart.cfg"),
     (TRAIN, "--flagfile=quikstart.cfg"): (1, "Did you mean quickstart.cfg"),
-    (TRAIN, "--steps=many"): (1, "flag --steps=many"),
+    (EVALUATE, "--seed=many"): (1, "--seed must be an integer. Received: 'many'"),
     (EVALUATE, "--run=no/such/folder"): (1, "no/such/folder holds no run"),
     (EXPORT, "--run=runs/first"): (1, "--to is missing"),
 }

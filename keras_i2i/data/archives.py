@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from keras_i2i.data.examples import Stored, UnreadableError
-from keras_i2i.data.image_files import file_key
+from keras_i2i.data.image_files import MOST_BYTES, file_key
 from keras_i2i.data.published import NamedBytes, manual_folder
 from keras_i2i.errors import InputError
 
@@ -42,7 +42,7 @@ class StoredFile:
         """Reads it all, from any thread.
 
         Raises:
-            UnreadableError: it is not there any more, or damaged.
+            UnreadableError: it is not there any more, damaged, or too large for an image file.
         """
         try:
             return NamedBytes(self.content(), self.name)
@@ -159,9 +159,29 @@ class _Archive:
         self._lock = threading.Lock()
 
     def read(self, name: str) -> bytes:
+        check_size(name, self._zip.getinfo(name).file_size)
         # One at a time: threads share the handle. Decoding an image takes far longer than this.
         with self._lock:
             return self._zip.read(name)
+
+
+def check_size(name: str, size: int) -> None:
+    """Checks what an archive says of the size of a file in it, before the file is unpacked.
+
+    A file of a few kilobytes may hold one of gigabytes; no reader unpacks more than it says.
+
+    Args:
+        name: the file's, for the message.
+        size: in bytes, unpacked.
+
+    Raises:
+        UnreadableError: it is more than an image file has.
+    """
+    if size > MOST_BYTES:
+        raise UnreadableError(
+            f"{name}: {size:,} bytes, more than the {MOST_BYTES:,} that an image file may have, "
+            "perhaps one made to fill the memory"
+        )
 
 
 def check_pairs(images: dict[str, StoredFile], masks: dict[str, StoredFile]) -> None:

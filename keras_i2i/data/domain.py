@@ -6,9 +6,12 @@ import dataclasses
 import os
 from collections.abc import Callable
 
-from keras_i2i.data.examples import Examples, StoredExamples
+import numpy as np
+
+from keras_i2i.data.examples import IGNORED, Examples, StoredExamples
 from keras_i2i.data.storage import Storage
 from keras_i2i.errors import InputError
+from keras_i2i.files import fits_in_a_line
 
 SPLITS = ("train", "validation", "test")
 DIGITS = tuple("0123456789")
@@ -40,6 +43,10 @@ class Domain:
         labelled_train: False where the test part has labels and the training part has none; a part
             for validation may then have some or not. `class_names`, `has_masks` and `palette` tell
             of the test part's.
+
+    Raises:
+        InputError: class names are no text, empty, or the same; or one does not fit in a line, as
+            of files, logs and tables.
     """
 
     name: str
@@ -53,6 +60,18 @@ class Domain:
     own_validation: bool = False
     labelled_train: bool = True
     transductive: bool = False
+
+    def __post_init__(self):
+        names = self.class_names
+        strange = [n for n in names if not (isinstance(n, str) and n and fits_in_a_line(n))]
+        if strange:
+            raise InputError(
+                f"{self.name}: got the class name {strange[0]!r}; expected text of one line, "
+                "without control characters. Rename the class."
+            )
+        if len(set(names)) < len(names):
+            twice = next(name for name in names if names.count(name) > 1)
+            raise InputError(f"{self.name}: got the class name {twice!r} twice. Rename one.")
 
     def load(
         self,
@@ -82,12 +101,20 @@ class Domain:
             now and decoded when asked for.
 
         Raises:
-            InputError: an unknown split, sizes that do not fit, or data that cannot be read.
+            InputError: an unknown split, sizes that do not fit, data that cannot be read, or
+                examples that are not as the domain says they are.
         """
         if split not in SPLITS:
             raise InputError(f"Got split {split!r}; expected one of {', '.join(SPLITS)}.")
         carves = split != "test" and not (self.own_validation and validation_size is None)
-        examples = self.read("train" if carves else split, data_dir)
+        part = "train" if carves else split
+        try:
+            examples = self.read(part, data_dir)
+            examples = self._checked(part, examples)
+        except InputError as error:
+            if self.name in str(error):
+                raise
+            raise InputError(f"{self.name}, {part} split: {error}") from error
         if isinstance(examples, StoredExamples):
             storage = storage or Storage()
             examples = storage.applied_to(examples, f"{self.name}, {split} split")
@@ -99,6 +126,82 @@ class Domain:
             return examples.take(size)
         except InputError as error:
             raise InputError(f"{self.name}, {split} split: {error}") from None
+
+    def _checked(self, split, examples):
+        """Checks what can be told without decoding an image; returns it with labels as int64."""
+        if not isinstance(examples, Examples | StoredExamples):
+            raise InputError(
+                f"Got {type(examples).__name__} from its `read`; expected Examples, or "
+                "StoredExamples."
+            )
+        if not len(examples):
+            raise InputError("Got no images; expected at least one. Add some.")
+        if examples.channels not in (1, 3):
+            raise InputError(
+                f"Got images of {examples.channels} channels; expected 1 (gray) or 3 (RGB)."
+            )
+        if isinstance(examples, Examples):
+            self._check_images(examples.images)
+        self._check_labels(split, examples)
+        if isinstance(examples, Examples) and examples.labels is not None:
+            kind = np.uint8 if self.has_masks else np.int64
+            return Examples(examples.images, examples.labels.astype(kind, copy=False))
+        return examples
+
+    def _check_images(self, images):
+        if self.image_shape is not None and images.shape[1:] != tuple(self.image_shape):
+            raise InputError(
+                f"Got images of shape {images.shape[1:]}; expected {tuple(self.image_shape)}, the "
+                "domain's image_shape."
+            )
+        if 0 in images.shape:
+            raise InputError(f"Got images of shape {images.shape}; expected some pixels.")
+        # Whatever a model learns from these, it is nothing.
+        if len(images) > 1 and all(np.array_equal(image, images[0]) for image in images):
+            raise InputError(
+                f"Got {len(images)} images that are all the same; expected different ones. Floats "
+                "from 0 to 1 that were cast to uint8 are all black: multiply them by 255 before."
+            )
+
+    def _check_labels(self, split, examples):
+        known = len(self.class_names)
+        labelled = examples.has_masks or examples.labels is not None
+        if not labelled:
+            if known and (self.labelled_train or split == "test"):
+                raise InputError(
+                    f"Got no labels, but the domain has {known} class names. Give labels, or a "
+                    "domain without class names."
+                )
+            return
+        if not known:
+            raise InputError("Got labels, but the domain has no class names. Give both or neither.")
+        if examples.has_masks != self.has_masks:
+            kinds = ["one label per image", "masks"]
+            raise InputError(
+                f"Got {kinds[examples.has_masks]}, but the domain's has_masks is {self.has_masks}; "
+                f"expected {kinds[self.has_masks]}."
+            )
+        labels = examples.labels
+        if labels is None:  # Stored masks, of which each is looked at when it is read.
+            return
+        if labels.dtype.kind not in "iu":
+            raise InputError(
+                f"Got labels of type {labels.dtype}; expected whole numbers from 0 to {known - 1}, "
+                "positions in class_names."
+            )
+        if examples.has_masks:
+            counts = sum(np.bincount(mask.ravel(), minlength=256) for mask in labels)
+            strange = [int(value) for value in np.flatnonzero(counts) if known <= value != IGNORED]
+            if strange:
+                raise InputError(
+                    f"Got masks with the values {', '.join(map(str, strange[:10]))}; expected 0 to "
+                    f"{known - 1}, positions in class_names, or {IGNORED} where nothing counts."
+                )
+        elif labels.min() < 0 or labels.max() >= known:
+            raise InputError(
+                f"Got labels from {labels.min()} to {labels.max()}; expected 0 to {known - 1}, "
+                "positions in class_names. Count from 0, or name the other classes."
+            )
 
     def _carve(
         self, split: str, published: Examples | StoredExamples, validation_size: int | None

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from keras_i2i.errors import InputError
+from keras_i2i.files import in_utf8
 
 # What a mask says of pixels that count for nothing: neither in a loss nor in a measure.
 IGNORED = 255
@@ -35,6 +36,10 @@ class _Sequence:
             raise InputError(f"Got size {n}; expected at least 1 and at most {len(self)}.")
         return self[:n]
 
+    def read_near(self, position: int) -> tuple[np.ndarray, np.ndarray | np.int64 | None]:
+        """Reads an example, or one beside it where it cannot be read."""
+        return self.read(position)
+
     def readable(self) -> Iterator[tuple[int, np.ndarray, np.ndarray | np.int64 | None]]:
         """Reads all in order, as (position, image, label), leaving out what cannot be read."""
         for position in range(len(self)):
@@ -55,10 +60,17 @@ class Examples(_Sequence):
     labels: np.ndarray | None
 
     def __post_init__(self):
+        for name, array in (("images", self.images), ("labels", self.labels)):
+            if not isinstance(array, np.ndarray) and (name, array) != ("labels", None):
+                raise InputError(
+                    f"Got {name} as {type(array).__name__}; expected a NumPy array. Use np.asarray."
+                )
         if self.images.dtype != np.uint8 or self.images.ndim != 4:
+            floats = self.images.dtype.kind == "f"
             raise InputError(
                 f"Got images of shape {self.images.shape} and type {self.images.dtype}; "
                 "expected uint8 of shape (n, height, width, channels)."
+                + (" Of floats from 0 to 1 make them by np.round(255 * images)." if floats else "")
             )
         if self.labels is None or self.labels.shape == self.images.shape[:1]:
             return
@@ -155,13 +167,27 @@ class StoredExamples(_Sequence):
 
         Raises:
             UnreadableError: it cannot be read.
+            InputError: the reader gives something else.
         """
         where = int(self.positions[position])
-        if not self.labelled:
-            return self.reader.image(where), None
-        if self.reader.has_masks:
-            return self.reader.image_and_mask(where)
-        return self.reader.image(where), self.reader.labels[where]
+        if self.labelled and self.reader.has_masks:
+            image, label = self.reader.image_and_mask(where)
+            self._check(label, np.shape(image)[:2], "a mask", where)
+        else:
+            image = self.reader.image(where)
+            label = self.reader.labels[where] if self.labelled else None
+        self._check(image, (*np.shape(image)[:2], self.channels), "an image", where)
+        return image, label
+
+    def _check(self, array, shape, what, where):
+        strange = getattr(array, "dtype", None) != np.uint8 or array.shape != shape
+        sides = ", ".join(["height", "width", *map(str, shape[2:])])
+        if strange or 0 in shape:
+            raise InputError(
+                f"{self.reader.unreadable.what}: got {what} of shape {np.shape(array)} and type "
+                f"{getattr(array, 'dtype', type(array).__name__)} at position {where}; expected "
+                f"uint8 of shape ({sides}), not empty."
+            )
 
     def read_near(self, position: int) -> tuple[np.ndarray, np.ndarray | np.int64 | None]:
         """Reads an example or, if it cannot be read, the next one that can: always the same.
@@ -262,9 +288,10 @@ class Unreadable:
         with self._lock:
             # Whoever goes on after one too many meets the same error, however many may follow.
             if len(self.errors) <= self.limit and position not in self.errors:
-                self.errors[position] = str(error)
+                # Names of files may be of bytes that no terminal, and no log, can be given.
+                self.errors[position] = in_utf8(str(error))
                 if len(self.errors) <= self.limit:
-                    self.warn(f"warning: left out, it cannot be read: {error}")
+                    self.warn(f"warning: left out, it cannot be read: {self.errors[position]}")
             if len(self.errors) > self.limit:
                 named = "\n  ".join(list(self.errors.values())[:10])
                 raise InputError(

@@ -6,6 +6,7 @@ import dataclasses
 
 import tensorflow as tf
 
+from keras_i2i.data.image_files import MOST_PIXELS
 from keras_i2i.data.preprocessing import preprocess
 from keras_i2i.errors import InputError
 
@@ -112,13 +113,15 @@ class Geometry:
             with neither, it is (H, W).
 
         Raises:
-            InputError: another rank or number of channels.
+            InputError: another rank or number of channels, or so long an image that the result
+                would have more than `image_files.MOST_PIXELS`; while tracing a graph, that is a
+                `tf.errors.InvalidArgumentError` of whoever runs it.
         """
         image = _checked(image)
         if self._takes_all:
             return preprocess(image[tf.newaxis], image_shape)[0]
         scaled, square = self._scaled_and_square(image)
-        size = tf.maximum(_rounded_ratio(scaled * image_shape[:2], square), 1)
+        size = _bounded(tf.maximum(_rounded_ratio(scaled * image_shape[:2], square), 1), image)
         view = _View(scaled, tf.zeros_like(scaled), scaled, size)
         return _in_range(view.of_image(image), image_shape[2])
 
@@ -228,6 +231,17 @@ def _with_shorter_side(size, length):
 
 def _rounded_ratio(numerator, denominator):
     return (2 * numerator + denominator) // (2 * denominator)
+
+
+def _bounded(size, image):
+    """The size of a view that fits into memory: that of a narrow strip, scaled up, may not."""
+    message = f"Got an image that, scaled up, has more than {MOST_PIXELS:,} pixels"
+    known = tf.get_static_value(size)
+    if known is not None and known.prod() > MOST_PIXELS:
+        raise InputError(f"{message}: {known[0]} x {known[1]}. Cut it into shorter ones.")
+    few = tf.debugging.Assert(tf.reduce_prod(size) <= MOST_PIXELS, [message, tf.shape(image)])
+    with tf.control_dependencies([] if few is None else [few]):
+        return tf.identity(size)
 
 
 def _in_range(image, channels):

@@ -22,6 +22,11 @@ from keras_i2i.errors import InputError
 # Still images. Pillow opens more, and would run other programs for some (EPS).
 _FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TGA", "TIFF", "WEBP")
 
+# A pixel takes up to some twenty bytes while its image is decoded, turned and put on white, and
+# several images may be in work at once: nobody shall fill the memory by a file of a few bytes.
+MOST_PIXELS = 2**26  # 8192 x 8192
+MOST_BYTES = 2**29  # of a file, which is in memory as a whole
+
 _HEADERS = 100
 
 # How an image is turned upright, by its EXIF orientation.
@@ -68,7 +73,8 @@ def open_image(path: str | os.PathLike) -> Image.Image:
     cut: 16-bit ones from 0..65535, floats from 0..1 (or 0..255 if any is above 1).
 
     Raises:
-        UnreadableError: not an image, damaged, or so large that it may be a decompression bomb.
+        UnreadableError: not an image, damaged, or of more than `MOST_PIXELS`, which the file's
+            header tells before there is memory for them.
     """
     return _decode(path)[0].convert("RGB")
 
@@ -201,17 +207,16 @@ def opened(path: str | os.PathLike) -> Iterator[Image.Image]:
     """
     try:
         with Image.open(path, formats=_formats()) as image:
-            # Pillow only warns between its limit and twice that.
-            limit = Image.MAX_IMAGE_PIXELS
-            if limit is not None and image.width * image.height > limit:
+            # Pillow only warns between its own limit and twice that.
+            if image.width * image.height > MOST_PIXELS:
                 raise Image.DecompressionBombError
             yield image
     except InputError:  # The block's own.
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise UnreadableError(
-            f"{path}: more than {Image.MAX_IMAGE_PIXELS:,} pixels, perhaps a file made to fill the "
-            "memory; make it smaller"
+            f"{path}: more than {MOST_PIXELS:,} pixels, perhaps a file made to fill the memory; "
+            "make it smaller"
         ) from None
     except Exception as error:  # Decoders raise almost anything for damaged files.
         reason = "not an image" if isinstance(error, UnidentifiedImageError) else error

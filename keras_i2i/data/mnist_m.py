@@ -16,12 +16,12 @@ import pathlib
 import tarfile
 import zlib
 
-import numpy as np
 import tensorflow_datasets as tfds
-from PIL import Image, UnidentifiedImageError
 
 from keras_i2i.data import published
+from keras_i2i.data.archives import check_size
 from keras_i2i.data.domain import DIGITS, Domain
+from keras_i2i.data.image_files import read_image
 from keras_i2i.errors import InputError
 
 _ARCHIVE = "mnist_m.tar.gz"
@@ -71,15 +71,14 @@ def parse_archive(path: pathlib.Path, split: str):
     folder = f"mnist_m/mnist_m_{split}"
     try:
         with tarfile.open(path, "r:gz") as archive:
-            lines = archive.extractfile(f"{folder}_labels.txt").read().decode("ascii").splitlines()
+            lines = _content(archive, f"{folder}_labels.txt").decode("ascii").splitlines()
             labels = {name: int(label) for name, label in map(str.split, lines)}
             for member in archive:
                 parent, _, name = member.name.rpartition("/")
                 if parent != folder:
                     continue
-                with Image.open(archive.extractfile(member)) as picture:
-                    image = np.asarray(picture.convert("RGB"))
                 label = labels.pop(name)
+                image = read_image(published.NamedBytes(_content(archive, member), name), 3)
                 if image.shape != _SHAPE or not 0 <= label <= 9:
                     raise ValueError(f"{name} has shape {image.shape} and label {label}")
                 yield name, image, label
@@ -92,13 +91,21 @@ def parse_archive(path: pathlib.Path, split: str):
         OSError,
         zlib.error,
         tarfile.TarError,
-        UnidentifiedImageError,
     ) as error:
         raise InputError(
             f"{path} is damaged or has another layout ({error}). Expected {folder}/00000000.png "
             f"and so on, 32 x 32 pixels, and {folder}_labels.txt with lines like '00000000.png 5'. "
             "Replace it by the published archive."
         ) from error
+
+
+def _content(archive, member):
+    """A regular file in the archive; raises an `InputError` if it is too large."""
+    member = archive.getmember(member) if isinstance(member, str) else member
+    if not member.isfile():
+        raise ValueError(f"{member.name} is no regular file")
+    check_size(member.name, member.size)
+    return archive.extractfile(member).read()
 
 
 MNIST_M = Domain(

@@ -33,6 +33,7 @@ from collections.abc import Callable, Iterator
 import tensorflow_datasets as tfds
 
 from keras_i2i.data import published
+from keras_i2i.data.archives import check_size
 from keras_i2i.data.domain import Domain
 from keras_i2i.data.examples import StoredExamples
 from keras_i2i.errors import InputError
@@ -136,7 +137,7 @@ def parse_archive(path: pathlib.Path, domain: str) -> Iterator[tuple[str, str, b
     )
     missing = set(CLASS_NAMES)
     try:
-        for name, read in _files(path):
+        for name, size, read in _files(path):
             if match := pattern.search(name):
                 class_name, file = match.groups()
                 if class_name not in CLASS_NAMES:
@@ -146,6 +147,7 @@ def parse_archive(path: pathlib.Path, domain: str) -> Iterator[tuple[str, str, b
                         "Remove it, or replace all by the published archive."
                     )
                 missing.discard(class_name)
+                check_size(name, size)
                 yield f"{domain}/{class_name}/{file}", class_name, read()
     except (OSError, EOFError, RuntimeError, zlib.error, tarfile.TarError, zipfile.BadZipFile) as e:
         raise InputError(
@@ -159,20 +161,20 @@ def parse_archive(path: pathlib.Path, domain: str) -> Iterator[tuple[str, str, b
         )
 
 
-def _files(path: pathlib.Path) -> Iterator[tuple[str, Callable[[], bytes]]]:
-    """Yields each file's name and what reads it, at once, from an archive or a folder."""
+def _files(path: pathlib.Path) -> Iterator[tuple[str, int, Callable[[], bytes]]]:
+    """Yields each file's name, its size, and what reads it at once; of an archive or a folder."""
     if path.is_dir():
         for file in path.rglob("*"):
-            yield file.relative_to(path).as_posix(), file.read_bytes
+            yield file.relative_to(path).as_posix(), file.stat().st_size, file.read_bytes
     elif path.suffix == ".zip":
         with zipfile.ZipFile(path) as archive:
-            for name in archive.namelist():
-                yield name, functools.partial(archive.read, name)
+            for member in archive.infolist():
+                yield member.filename, member.file_size, functools.partial(archive.read, member)
     else:
         with tarfile.open(path, "r:gz") as archive:
             for member in archive:
                 if member.isfile():
-                    yield member.name, archive.extractfile(member).read
+                    yield member.name, member.size, archive.extractfile(member).read
 
 
 def _read(domain, split, data_dir) -> StoredExamples:

@@ -50,6 +50,7 @@ HEALTHY = (0.6, 0.8)  # Discriminator accuracy while neither side wins: Basci, s
 STYLE = {
     "font.family": "DejaVu Sans",
     "font.size": 9.5,
+    "text.parse_math": False,  # A class may be called "$5".
     "text.color": INK,
     "axes.titlesize": 10.5,
     "axes.titleweight": "bold",

@@ -18,7 +18,7 @@ from keras_i2i.data.image_files import find_image_files, open_image
 from keras_i2i.data.preprocessing import to_uint8
 from keras_i2i.errors import InputError
 from keras_i2i.evaluation import figures
-from keras_i2i.files import write_text
+from keras_i2i.files import in_utf8, write_text
 
 BATCH = 64
 LARGEST = 4_000_000  # pixels of which the logits of a few dozen classes fit into memory
@@ -99,7 +99,7 @@ def read_images(
         else:
             rows = _predictions(model, batch, class_names, geometry)
         for file, row in zip(batch, rows, strict=True):
-            writer.writerow([file, *row])
+            writer.writerow([in_utf8(str(file)), *row])
         if model.directions:
             _save_translations(model, batch, start, Path(out_dir, "translations"), geometry)
     return write_text(Path(out_dir, "predictions.csv"), table.getvalue())
@@ -131,7 +131,10 @@ def _shares(
     folder.mkdir(parents=True, exist_ok=True)
     for number, file in enumerate(files, start=start):
         image = np.asarray(open_image(file))
-        classes = _classes(model, image, geometry)
+        try:
+            classes = _classes(model, image, geometry)
+        except InputError as error:
+            raise InputError(f"{file}: {error}") from None
         picture, name = Image.fromarray(classes), _picture_name(number, file)
         picture.putpalette(np.array(palette, "uint8").tobytes())
         picture.save(folder / name)

@@ -20,6 +20,7 @@ from keras import layers, ops
 from keras_i2i.errors import InputError
 from keras_i2i.networks.layers import scaled
 from keras_i2i.networks.normalization import BatchNormalization, batch_norm
+from keras_i2i.networks.saved import load_model
 
 # By how much every backbone shrinks its image.
 STRIDE = 32
@@ -393,13 +394,13 @@ def _from_file(plain, name, path):
         )
     try:
         if path.suffix == ".keras":
-            return keras.saving.load_model(path, compile=False)
+            return load_model(path, compile=False)
         with warnings.catch_warnings():
             # Keras warns of parts that a file lacks: then it is another network's.
             warnings.simplefilter("error", UserWarning)
             plain.load_weights(path)
         return plain
-    except (ValueError, OSError, TypeError, KeyError, UserWarning) as error:
+    except Exception as error:  # What strangers put into files may raise anything.
         raise InputError(
             f"{path} does not hold weights of a {name} that Keras can read: {_first_line(error)}"
         ) from error

@@ -16,6 +16,7 @@ from keras_i2i.networks.convolutions import Conv2D
 from keras_i2i.networks.domain_transfer import domain_transfer_encoder
 from keras_i2i.networks.layers import scaled
 from keras_i2i.networks.normalization import batch_norm
+from keras_i2i.networks.saved import load_model
 
 # How the source encoder f_x and the target encoder f_y relate. I2I-Adapt shares all weights, ADDA
 # none. In between lie batch norms of one's own (Li et al., 2016, "Revisiting batch normalization
@@ -159,17 +160,17 @@ def load_encoder(path):
         path: of a `.keras` file.
 
     Raises:
-        InputError: the file is missing, or Keras cannot read it.
+        InputError: the file is missing, or Keras cannot read it in its safe mode.
     """
     path = pathlib.Path(path).expanduser()
     if not path.is_file():
         raise InputError(f"There is no encoder file {path}. Expected a model saved by Keras.")
     try:
-        return keras.saving.load_model(path, compile=False)
-    except (ValueError, OSError, TypeError) as error:
+        return load_model(path, compile=False)
+    except InputError as error:
         raise InputError(
-            f"{path} is no model that Keras can read: {str(error).splitlines()[0]} Save it with "
-            "`model.save('encoder.keras')`; layers of your own must be registered."
+            f"{error} Save it with `model.save('encoder.keras')`; layers of your own must be "
+            "registered."
         ) from error
 
 

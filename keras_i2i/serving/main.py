@@ -2,7 +2,7 @@
 
 from absl import flags as absl_flags
 
-from keras_i2i.errors import InputError
+from keras_i2i.errors import refuse
 from keras_i2i.serving import FORMATS
 from keras_i2i.training.main import run_command
 
@@ -18,11 +18,13 @@ def export_main():
         "data_dir", "", "Folder of prepared datasets, if not where the training had it."
     )
 
-    def command():
+    def command(problems):
+        missing = []
         if not run.value:
-            raise InputError("--run is missing: give the --run_dir of a training.")
+            missing.append("--run is missing: give the --run_dir of a training.")
         if not to.value:
-            raise InputError("--to is missing: give a folder for the model's versions.")
+            missing.append("--to is missing: give a folder for the model's versions.")
+        refuse([*problems.values(), *missing])
         # Only now, because it imports TensorFlow.
         from keras_i2i.serving.export import export_run
 

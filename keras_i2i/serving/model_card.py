@@ -5,8 +5,10 @@ The card says nothing that is not in the metadata.
 
 import dataclasses
 import datetime
+import html
 import json
 import platform
+import re
 import zipfile
 
 import keras
@@ -186,8 +188,10 @@ def model_card(metadata):
         "Limits": _limits(metadata),
     }
     if metadata["warnings"]:
-        sections["Warnings of the evaluation"] = [f"> {text}\n" for text in metadata["warnings"]]
-    parts = [f"# {metadata['name']}\n\n{_purpose(metadata)}\n"]
+        sections["Warnings of the evaluation"] = [
+            f"> {_plain(text)}\n" for text in metadata["warnings"]
+        ]
+    parts = [f"# {_plain(metadata['name'])}\n\n{_purpose(metadata)}\n"]
     parts += [f"## {title}\n\n" + "\n".join(lines) for title, lines in sections.items()]
     return "\n".join(part.rstrip() + "\n" for part in parts)
 
@@ -240,7 +244,7 @@ def _interface(facts):
             "Python `keras_i2i.Geometry(...).for_test` does.\n"
         )
     if names:
-        listed = ", ".join(names[:_SHOWN_CLASSES])
+        listed = ", ".join(map(_plain, names[:_SHOWN_CLASSES]))
         more = f", and {len(names) - _SHOWN_CLASSES} more" if len(names) > _SHOWN_CLASSES else ""
         lines.append(f"Classes, numbered from 0 as in labels.txt: {listed}{more}.\n")
     calls = [signature_line(*item) for item in facts["signatures"].items()]
@@ -297,7 +301,7 @@ def _accuracy(facts):
     known = {name: value for name, value in measured["per_class"].items() if value is not None}
     if len(known) > _WEAKEST:
         weakest = sorted(known, key=known.get)[:_WEAKEST]
-        listed = ", ".join(f"{name}: {_percent(known[name])}" for name in weakest)
+        listed = ", ".join(f"{_plain(name)}: {_percent(known[name])}" for name in weakest)
         lines.append(f"- Weakest classes, {listed}")
     return lines
 
@@ -364,4 +368,10 @@ def _percent(fraction):
 
 
 def _quoted(name):
-    return f"`{name}`"
+    # Nothing but this ends what is quoted.
+    return "`{}`".format(name.replace("`", "'"))
+
+
+def _plain(text):
+    """Text from outside as Markdown shows it: neither HTML nor links."""
+    return re.sub(r"([\\`\[\]])", r"\\\1", html.escape(text, quote=False))

@@ -16,7 +16,7 @@ import tensorflow as tf
 from absl import flags as absl_flags
 from google.protobuf import text_format
 
-from keras_i2i.errors import InputError
+from keras_i2i.errors import InputError, refuse
 from keras_i2i.files import write_text
 from keras_i2i.training.main import run_command
 
@@ -174,9 +174,9 @@ def main():
         "base_path", "", "Where the server sees the folder, if elsewhere, like /models/digits."
     )
 
-    def command():
-        if not base.value:
-            raise InputError("--base is missing: give the folder that `--to` of an export named.")
+    def command(problems):
+        missing = ["--base is missing: give the folder that `--to` of an export named."]
+        refuse([*problems.values(), *(missing if not base.value else ())])
         written = write_model_config(
             base.value, name.value, _read_labels(label.value), base_path.value
         )

@@ -1,5 +1,6 @@
 """The configs that come with the program: flagfiles that are found by their names."""
 
+import contextlib
 import difflib
 import pathlib
 
@@ -9,6 +10,8 @@ _PACKAGE = pathlib.Path(__file__).parents[1]
 FOLDER = _PACKAGE / "configs"
 if not FOLDER.is_dir():  # A clone has them beside the package.
     FOLDER = _PACKAGE.parent / "configs"
+
+_FLAG = ("--flagfile", "-flagfile")
 
 
 def find(name):
@@ -20,11 +23,11 @@ def find(name):
     Raises:
         InputError: neither.
     """
-    path = pathlib.Path(name.strip()).expanduser()
-    if path.is_file():
+    path = _path(name)
+    if _is_file(path):
         return path
     packaged = FOLDER / path.name
-    if path.parent in (pathlib.Path(), pathlib.Path("configs")) and packaged.is_file():
+    if path.parent in (pathlib.Path(), pathlib.Path("configs")) and _is_file(packaged):
         return packaged
     similar = difflib.get_close_matches(path.name, [config.name for config in _configs()])
     hint = f" Did you mean {', '.join(similar)}?" if similar else ""
@@ -50,12 +53,49 @@ def resolved(arguments):
             return found + arguments[position:]
         flag, equals, name = argument.partition("=")
         if awaited:
-            argument, awaited = str(find(argument)), False
-        elif flag in ("--flagfile", "-flagfile"):
+            argument, awaited = str(_read(find(argument))), False
+        elif flag in _FLAG:
             awaited = not equals
-            argument = f"{flag}={find(name)}" if equals else flag
+            argument = f"{flag}={_read(find(name))}" if equals else flag
         found.append(argument)
     return found
+
+
+def _read(path, within=()):
+    """The path of a flagfile, once it and those that it names have turned out to be some."""
+    within = (*within, path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise InputError(
+            f"{path} is no flagfile: it is not text in UTF-8. Expected a flag like --steps=100 on "
+            "each line."
+        ) from None
+    for line in text.splitlines():
+        flag, equals, name = line.partition("=")
+        if flag not in _FLAG or not equals:
+            continue
+        named = _path(name)
+        if named in within:
+            raise InputError(f"{path} names itself, by way of {named}, as a --flagfile.")
+        if not _is_file(named):
+            raise InputError(f"{path} names a --flagfile that is not there: {named}")
+        _read(named, within)
+    return path
+
+
+def _path(name):
+    path = pathlib.Path(name.strip())
+    with contextlib.suppress(RuntimeError):  # The home of nobody: there is no such file.
+        path = path.expanduser()
+    return path
+
+
+def _is_file(path):
+    try:
+        return path.is_file()
+    except OSError:  # Too long a name, for one.
+        return False
 
 
 def listing():

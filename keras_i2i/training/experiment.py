@@ -9,7 +9,8 @@ import functools
 import os
 import pkgutil
 
-from keras_i2i.errors import InputError
+from keras_i2i.errors import InputError, refuse
+from keras_i2i.training import checks
 from keras_i2i.training.methods import (
     ADAPTATIONS,
     BASELINES,
@@ -19,6 +20,9 @@ from keras_i2i.training.methods import (
     scheduled,
 )
 
+# The square of it is the most pixels that an image may have.
+_LARGEST_SIDE = 8192
+
 
 def _names_of(*paths):
     """A function that lists what these constants of the package name; it imports their modules."""
@@ -27,8 +31,15 @@ def _names_of(*paths):
     )
 
 
-def _option(default, help, choices=None, minimum=None, above=None):
-    metadata = {"help": help, "choices": choices, "minimum": minimum, "above": above}
+def _option(default, help, choices=None, minimum=None, above=None, maximum=None, below=None):
+    metadata = {
+        "help": help,
+        "choices": choices,
+        "minimum": minimum,
+        "above": above,
+        "maximum": maximum,
+        "below": below,
+    }
     if isinstance(default, (list, dict)):
         return dataclasses.field(default_factory=lambda: type(default)(default), metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)
@@ -78,9 +89,13 @@ class Experiment:
     data_dir: str = _option("", "Folder of prepared datasets; empty: ~/tensorflow_datasets.")
     seeds: list = _option([0], "Seeds; the run is repeated for each and reported as mean ± std.")
 
-    image_size: int = _option(32, "Height and width that images are resized to.", minimum=16)
+    image_size: int = _option(
+        32, "Height and width that images are resized to.", minimum=16, maximum=_LARGEST_SIDE
+    )
     channels: int = _option(1, "1: grayscale, 3: RGB.", choices=(1, 3))
-    target_image_size: int = _option(0, "The same of target images; 0: --image_size.", minimum=0)
+    target_image_size: int = _option(
+        0, "The same of target images; 0: --image_size.", minimum=0, maximum=_LARGEST_SIDE
+    )
     target_channels: int = _option(0, "The same; 0: --channels.", choices=(0, 1, 3))
     source_size: int = _option(0, "Use the first N source training images; 0: all.", minimum=0)
     target_size: int = _option(0, "Use the first N target training images; 0: all.", minimum=0)
@@ -97,12 +112,14 @@ class Experiment:
         0,
         "Resize images to a square of this side before anything is cut out; 0: leave their size.",
         minimum=0,
+        maximum=_LARGEST_SIDE,
     )
     crop_size: int = _option(
         0,
         "Then cut out a square of this side, at random in training, from the center at test, and "
         "resize it to --image_size; 0: nothing is cut. Segmentation is tested on whole images.",
         minimum=0,
+        maximum=_LARGEST_SIDE,
     )
     crop_place: str = _option(
         "random",
@@ -117,7 +134,10 @@ class Experiment:
         choices=("stretch", "crop"),
     )
     test_share: float = _option(
-        0.2, "Folders without test/: share of the images that is kept for the test.", above=0
+        0.2,
+        "Folders without test/: share of the images that is kept for the test.",
+        above=0,
+        below=1,
     )
     split_seed: int = _option(0, "Folders without test/: seed of that split.", minimum=0)
     transductive: bool = _option(
@@ -135,12 +155,16 @@ class Experiment:
         choices=("none", "memory", "disk"),
     )
     flip: float = _option(
-        0.0, "Augmentation: probability of a mirror image. Not for digits.", minimum=0
+        0.0, "Augmentation: probability of a mirror image. Not for digits.", minimum=0, maximum=1
     )
-    rotation: float = _option(0.0, "Augmentation: rotate by up to ± this, in degrees.", minimum=0)
-    scale: float = _option(0.0, "Augmentation: scale by a factor within 1 ± this.", minimum=0)
+    rotation: float = _option(
+        0.0, "Augmentation: rotate by up to ± this, in degrees.", minimum=0, maximum=180
+    )
+    scale: float = _option(
+        0.0, "Augmentation: scale by a factor within 1 ± this.", minimum=0, below=1
+    )
     translation: float = _option(
-        0.0, "Augmentation: shift by up to ± this fraction of the side.", minimum=0
+        0.0, "Augmentation: shift by up to ± this fraction of the side.", minimum=0, maximum=1
     )
 
     translation_pixels: float = _option(
@@ -151,8 +175,11 @@ class Experiment:
         "Augmentation: per channel, move black and white towards each other by up to this; the "
         "range is 2.",
         minimum=0,
+        maximum=2,
     )
-    invert: float = _option(0.0, "Augmentation: probability of a negative image.", minimum=0)
+    invert: float = _option(
+        0.0, "Augmentation: probability of a negative image.", minimum=0, maximum=1
+    )
 
     steps: int = _option(10000, "Training steps of the method's model.", minimum=1)
     steps_per_epoch: int = _option(100, "Steps between log lines and checkpoints.", minimum=1)
@@ -161,7 +188,7 @@ class Experiment:
     discriminator_learning_rate: float = _option(
         0.0, "The discriminators', where it differs; 0: --learning_rate.", minimum=0
     )
-    beta_1: float = _option(0.5, "Adam's first momentum.", minimum=0)
+    beta_1: float = _option(0.5, "Adam's first momentum.", minimum=0, below=1)
     schedule: str = _option("constant", "Learning rate over the run.", choices=SCHEDULES)
     learning_rate_factor: float = _option(
         1.0,
@@ -170,7 +197,7 @@ class Experiment:
         above=0,
     )
     ema_momentum: float = _option(
-        0.0, "Momentum of averaged weights that replace the last ones; 0: off.", minimum=0
+        0.0, "Momentum of averaged weights that replace the last ones; 0: off.", minimum=0, below=1
     )
     select: str = _option(
         "last",
@@ -180,8 +207,10 @@ class Experiment:
         "soft_neighbourhood_density, proxy_a_distance.",
         choices=_names_of("training.selection:CHOICES"),
     )
-    discriminator_steps: int = _option(1, "Discriminator updates on each batch.", minimum=1)
-    generator_steps: int = _option(1, "Alternations on each batch.", minimum=1)
+    discriminator_steps: int = _option(
+        1, "Discriminator updates on each batch.", minimum=1, maximum=1000
+    )
+    generator_steps: int = _option(1, "Alternations on each batch.", minimum=1, maximum=1000)
 
     classifier_steps: int = _option(
         1000,
@@ -252,24 +281,35 @@ class Experiment:
         "I2I-Adapt: what f_x and f_y share; empty: as the preset has it.",
         choices=_names_of("networks:SHARING"),
     )
-    encoder_width: float = _option(1.0, "Factor on the paper's numbers of filters.", above=0)
-    decoder_width: float = _option(1.0, "Factor on the paper's numbers of filters.", above=0)
-    generator_width: float = _option(
-        1.0, "The same, for the generators of CycleGAN, DTN and LSTNet.", above=0
+    encoder_width: float = _option(
+        1.0, "Factor on the paper's numbers of filters.", above=0, maximum=100
     )
-    discriminator_width: float = _option(1.0, "Factor on the paper's numbers of filters.", above=0)
+    decoder_width: float = _option(
+        1.0, "Factor on the paper's numbers of filters.", above=0, maximum=100
+    )
+    generator_width: float = _option(
+        1.0, "The same, for the generators of CycleGAN, DTN and LSTNet.", above=0, maximum=100
+    )
+    discriminator_width: float = _option(
+        1.0, "Factor on the paper's numbers of filters.", above=0, maximum=100
+    )
     generator: str = _option(
         "unet",
         "CycleGAN: Basci's U-Net, or the residual generator of Zhu et al. for larger images.",
         choices=("unet", "resnet"),
     )
     generator_stages: int = _option(
-        3, "CycleGAN: how often the U-Net halves an image; 5 or 6 for 256x256.", minimum=1
+        3,
+        "CycleGAN: how often the U-Net halves an image; 5 or 6 for 256x256.",
+        minimum=1,
+        maximum=12,
     )
     patch: int = _option(
         23, "CycleGAN: the side of what a discriminator's scores see, in pixels.", choices=(23, 70)
     )
-    dropout: float = _option(0.0, "CycleGAN: share of features dropped in the U-Net.", minimum=0)
+    dropout: float = _option(
+        0.0, "CycleGAN: share of features dropped in the U-Net.", minimum=0, below=1
+    )
     dropout_at_inference: bool = _option(
         False, "CycleGAN: drop also after training; translations are random then."
     )
@@ -356,231 +396,7 @@ class Experiment:
 
     def __post_init__(self):
         """Checks all fields at once."""
-        problems = [
-            problem for field in dataclasses.fields(self) for problem in _check(self, field)
-        ]
-        domain_problems = self._domain_problems()
-        problems += domain_problems
-        if not self.run_dir:
-            problems.append("--run_dir is missing: name a folder for the run, like runs/first.")
-        if not self.seeds or len(set(self.seeds)) != len(self.seeds) or min(self.seeds) < 0:
-            problems.append(f"--seeds must be different numbers ≥ 0. Received: {self.seeds}")
-        for name in ("steps", "classifier_steps"):
-            steps, per_epoch = getattr(self, name), self.steps_per_epoch
-            if per_epoch > 0 and steps > per_epoch and steps % per_epoch:
-                problems.append(
-                    f"--{name} must be a multiple of --steps_per_epoch={per_epoch}, or less. "
-                    f"Received: {steps}"
-                )
-        if 0 < self.target_image_size < 16:
-            problems.append(
-                f"--target_image_size must be at least 16, or 0. Received: {self.target_image_size}"
-            )
-        for name in ("beta_1", "ema_momentum", "scale", "dropout"):
-            if getattr(self, name) >= 1:
-                problems.append(f"--{name} must be below 1. Received: {getattr(self, name)}")
-        if self.levels > 2:
-            problems.append(f"--levels must be at most 2. Received: {self.levels}")
-        for name in ("invert", "flip"):
-            if getattr(self, name) > 1:
-                problems.append(
-                    f"--{name} is a probability, at most 1. Received: {getattr(self, name)}"
-                )
-        if self.test_share >= 1:
-            problems.append(f"--test_share must be below 1. Received: {self.test_share}")
-        if 0 < self.load_size < self.crop_size:
-            problems.append(
-                "--crop_size must be at most --load_size. "
-                f"Received: {self.crop_size} beside {self.load_size}"
-            )
-        if self.crop_place == "center" and not self.crop_size and self.fit != "crop":
-            problems.append("--crop_place=center needs --crop_size or --fit=crop: nothing is cut.")
-        problems += self._execution_problems()
-        problems += self._backbone_problems()
-        if self.method in METHODS:
-            problems += self._method_problems(METHODS[self.method], not domain_problems)
-        if problems:
-            raise InputError("\n".join(problems))
-
-    def _domain_problems(self):
-        from keras_i2i import data
-
-        problems = []
-        for name in ("source", "target"):
-            try:
-                data.get_domain(getattr(self, name), self._usable_storage)
-            except InputError as error:
-                problems.append(f"--{name}: {error}")
-        if not problems and self.method in METHODS and self.target_has_labels:
-            try:
-                data.check_same_classes(self.source, self.target, self._usable_storage)
-            except InputError as error:
-                problems.append(str(error))
-        if not problems and self.segments:
-            problems += self._segmentation_problems()
-        if not problems:
-            if self.method == "source_only" and not self.num_classes:
-                problems.append(f"--method=source_only needs labels; {self.source} has none.")
-            if not self.domain("source").labelled_train:
-                problems.append(
-                    f"--source={self.source} has labelled images for the test only; the source's "
-                    "training images need labels too, or neither."
-                )
-            needs_labels = self.method == "target_only" or self.target_labels_per_class
-            if needs_labels and not self.target_can_be_learned:
-                what = "target_labels_per_class"
-                what = "method=target_only" if self.method == "target_only" else what
-                problems.append(f"--{what} needs labels; {self.target} has none to learn from.")
-        return problems
-
-    def _segmentation_problems(self):
-        """What does not go with masks."""
-        if self.method not in ("i2i_adapt", *BASELINES):
-            yield (
-                f"--source={self.source} has masks, and segmentation goes with --method=i2i_adapt, "
-                f"source_only or target_only. Received: --method={self.method}"
-            )
-        if self.adaptation not in ("", "joint") or self.preset == "cyclegan":
-            yield "Segmentation goes with --adaptation=joint, and a preset that has a head."
-        if self.target_labels_per_class:
-            yield "--target_labels_per_class does not go with segmentation."
-        if self.encoder_name in ("generate_to_adapt", "domain_transfer"):
-            yield (
-                "--encoder of a segmentation must be lenet, densenet or a backbone. "
-                f"Received: {self.encoder_name!r}"
-            )
-        if self.target_shape != self.image_shape:
-            yield "--target_image_size and --target_channels do not go with segmentation."
-
-    def _execution_problems(self):
-        """What does not go with how steps are run."""
-        for name in ("steps", "classifier_steps"):
-            per_epoch = min(self.steps_per_epoch, getattr(self, name))
-            together = self.steps_per_execution
-            if together > 0 and per_epoch % together:
-                yield (
-                    f"--steps_per_execution must divide the steps of an epoch, {per_epoch} by "
-                    f"--steps_per_epoch and --{name}. Received: {together}"
-                )
-        try:
-            self.profiled_steps  # noqa: B018, it raises
-        except InputError as error:
-            yield str(error)
-
-    def _backbone_problems(self):
-        """Flags that only backbones know."""
-        from keras_i2i.networks import BACKBONES
-
-        given = {
-            "encoder_weights": self.encoder_weights,
-            "encoder_preprocessing": self.encoder_preprocessing,
-            "output_stride": self.output_stride != 32,
-            "anti_gridding": self.anti_gridding,
-            "freeze_batch_norm": self.freeze_batch_norm,
-        }
-        names = [f"--{name}" for name, value in given.items() if value]
-        if names and self.encoder_name not in BACKBONES:
-            yield (
-                f"{', '.join(names)} go with a backbone as --encoder: "
-                f"{', '.join(BACKBONES)}. Received: --encoder={self.encoder_name}"
-            )
-        smallest = min(self.image_shape[0], self.target_shape[0])
-        if self.encoder_name in BACKBONES and smallest < 32:
-            yield (
-                f"--image_size must be at least 32 with --encoder={self.encoder_name}. "
-                f"Received: {smallest}"
-            )
-
-    def _method_problems(self, method, domains_are_known):
-        """What does not go with the method."""
-        if self.preset and self.preset not in method.presets:
-            yield (
-                f"--preset of --method={self.method} must be one of {', '.join(method.presets)}, "
-                f"or empty. Received: {self.preset!r}"
-            )
-            return
-        for name in ("image_size", "target_image_size"):
-            if getattr(self, name) % method.size_multiple:
-                yield (
-                    f"--{name} must be a multiple of {method.size_multiple} with "
-                    f"--method={self.method}. Received: {getattr(self, name)}"
-                )
-        if not method.two_shapes and self.target_shape != self.image_shape:
-            yield (
-                f"--target_image_size and --target_channels do not go with --method={self.method}, "
-                f"whose domains have one shape. Received: {self.target_shape} beside "
-                f"{self.image_shape}"
-            )
-        unknown = sorted(set(self.loss_weights) - set(method.terms))
-        weights = {k: v for k, v in self.loss_weights.items() if k not in unknown}
-        if unknown:
-            yield (
-                f"--loss_weights: unknown terms {', '.join(unknown)}. "
-                f"Known are: {', '.join(method.terms)}"
-            )
-        if any(not weight >= 0 for weight in weights.values()):
-            yield f"--loss_weights must be ≥ 0. Received: {weights}"
-        elif not any({**method.weights(self.preset_name), **weights}.values()):
-            yield f"--loss_weights: one must be positive. Received: {weights}"
-        if weights.get("target_task") and not self.target_labels_per_class:
-            yield "--loss_weights: target_task needs --target_labels_per_class."
-        if self.target_labels_per_class and self.method != "i2i_adapt":
-            yield f"--target_labels_per_class does not go with --method={self.method}."
-        if self.adaptation and self.adaptation not in method.adaptations:
-            yield (
-                f"--adaptation of --method={self.method} must be one of "
-                f"{', '.join(method.adaptations)}. Received: {self.adaptation!r}"
-            )
-        if self.encoder_file and self.method != "dtn":
-            yield f"--encoder_file goes with --method=dtn only. Received: --method={self.method}"
-        if domains_are_known:
-            if self.adaptation and not self.num_classes:
-                yield (
-                    f"--adaptation={self.adaptation} needs labels; --source={self.source} has none."
-                )
-            if self.translated_copy and self.adapts_by not in ("on_translated_source", "sum"):
-                yield (
-                    "--translated_copy needs a classifier that learns from it: "
-                    "--adaptation=on_translated_source or sum. "
-                    f"Received: --adaptation={self.adapts_by or 'nothing, without labels'}"
-                )
-            yield from self._direction_problems(method)
-            yield from self._selection_problems()
-            yield from method.problems(self)
-
-    def _selection_problems(self):
-        """Whether there will be what the validator looks at."""
-        if self.select == "last":
-            return
-        if self.segments:
-            yield (
-                "--select must be last for segmentation: validators are of images' classes. "
-                f"Received: {self.select!r}"
-            )
-        elif not self.num_classes:
-            yield f"--select={self.select} needs labels; --source={self.source} has none."
-        if self.select == "source_validation_accuracy":
-            own = self.domain("source").validation_size
-            if (own if self.source_validation_size < 0 else self.source_validation_size) < 1:
-                yield (
-                    "--select=source_validation_accuracy needs source images that are kept from "
-                    "training: give --source_validation_size."
-                )
-
-    def _direction_problems(self, method):
-        """Whether the model will translate as its adaptation needs."""
-        needed = {
-            "on_translated_source": ("source_to_target",),
-            "reads_translated_target": ("target_to_source",),
-            "sum": ("source_to_target", "target_to_source"),
-        }
-        for direction in needed.get(self.adapts_by, ()):
-            terms = method.directions.get(direction)
-            if terms and not any(self.weights.get(term) for term in terms):
-                yield (
-                    f"--adaptation={self.adapts_by} translates {direction.replace('_', ' ')}, for "
-                    f"which one of the terms {', '.join(terms)} must have a weight."
-                )
+        refuse(checks.problems(self))
 
     @property
     def dtype(self):
@@ -806,18 +622,3 @@ class Experiment:
             "pooling": self.pooling,
             "encoder_rate": rate / learning_rate if rate else 1.0,
         }
-
-
-def _check(experiment, field):
-    """What is wrong with one field by itself."""
-    value, limits = getattr(experiment, field.name), field.metadata
-    choices = limits["choices"]
-    if choices is not None and value != field.default:
-        choices = choices() if callable(choices) else choices
-        if value not in choices:
-            known = ", ".join(str(choice) for choice in choices if choice != "")
-            yield f"--{field.name} must be one of {known}. Received: {value!r}"
-    if limits["minimum"] is not None and not value >= limits["minimum"]:
-        yield f"--{field.name} must be at least {limits['minimum']}. Received: {value}"
-    if limits["above"] is not None and not value > limits["above"]:
-        yield f"--{field.name} must be above {limits['above']}. Received: {value}"

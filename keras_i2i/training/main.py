@@ -1,14 +1,18 @@
 """The commands `keras-i2i-train` and `keras-i2i-evaluate`; a clone's scripts are the same."""
 
+import difflib
+import pathlib
 import sys
 
 from absl import app
 from absl import flags as absl_flags
 
-from keras_i2i.errors import InputError, TrainingDiverged
+from keras_i2i.errors import InputError, TrainingDiverged, refuse
 from keras_i2i.training import configs, flags, logs
 from keras_i2i.training.run_directory import RunDirectory
 from keras_i2i.training.stopping import RUN_AGAIN, Signals, Stopped
+
+_SHOWN = 200
 
 
 def train_main():
@@ -21,11 +25,12 @@ def train_main():
         "list_configs", False, "Print which configs --flagfile knows by name, and do nothing else."
     )
 
-    def command():
+    def command(problems):
         if list_configs.value:
+            refuse(problems.values())
             print(configs.listing())
         else:
-            experiment = read_experiment()
+            experiment = read_experiment(problems, files=True)
             # Only now, because it imports TensorFlow.
             from keras_i2i.training.train import train
 
@@ -50,19 +55,15 @@ def evaluate_main():
     )
     seed = absl_flags.DEFINE_integer("seed", None, "With --images: whose model; default: first.")
 
-    def command():
-        if not run_dirs.value:
-            raise InputError("--run is missing: give the --run_dir of a training.")
+    def command(problems):
+        refuse([*problems.values(), *_evaluation_problems(run_dirs, images, out, seed)])
         runs = [RunDirectory.open(path, data_dir=data_dir.value) for path in run_dirs.value]
         # Only now, because they import TensorFlow.
         from keras_i2i import evaluation
+        from keras_i2i.evaluation.user_images import find_images
         from keras_i2i.training.train import evaluate, load_reader
 
         if len(runs) > 1:
-            if images.value:
-                raise InputError(
-                    f"--images goes with one --run. Received: {', '.join(run_dirs.value)}"
-                )
             page = evaluation.write_comparison(
                 [(run.path, run.results()) for run in runs], out.value or "comparison.html"
             )
@@ -73,6 +74,7 @@ def evaluate_main():
             with run.failed_writes_told(), run.locked():
                 evaluate(run)
             return
+        find_images(images.value)  # before a model has to be waited for
         experiment = run.experiment
         model = load_reader(run, experiment.seeds[0] if seed.value is None else seed.value)
         written = evaluation.read_images(
@@ -88,36 +90,59 @@ def evaluate_main():
     run_command(command)
 
 
+def _evaluation_problems(run_dirs, images, out, seed):
+    """What is wrong with the flags of an evaluation, a line for each mistake."""
+    given = run_dirs.value
+    if not given:
+        yield "--run is missing: give the --run_dir of a training."
+    if len(set(given)) < len(given):
+        yield f"--run must name each run once. Received: {', '.join(given)}"
+    if len(given) > 1 and images.value:
+        yield f"--images goes with one --run. Received: {', '.join(given)}"
+    if seed.value is not None and not images.value:
+        yield f"--seed goes with --images. Received: --seed={seed.value} alone"
+    if out.value and len(given) < 2 and not images.value:
+        yield f"--out goes with --images, or with several runs. Received: --out={out.value} alone"
+    place = pathlib.Path(out.value)
+    if images.value and place.is_file():
+        yield f"--out must be a folder, with --images. Received: {out.value}, a file"
+    if out.value and len(given) > 1 and place.is_dir():
+        yield f"--out must be a file, like comparison.html. Received: {out.value}, a folder"
+
+
 def run_command(command):
     """Runs a command; a user's mistake ends in its message and exit code 1, not a stack trace.
 
     What a scheduler need only start again, after SIGTERM, Ctrl-C or the loss of another worker,
     ends in exit code 75.
+
+    Args:
+        command: takes what is wrong with the command line, flag → line. It is to look for more, and
+            to raise an `InputError` that lists all.
     """
     # `--help` lists the flags of the script; they are declared here, so say that they are its own.
-    values = absl_flags.FLAGS
+    values, problems = absl_flags.FLAGS, {}
     for module in (command.__module__, flags.__name__):
         for flag in values.get_flags_for_module(module):
             values.register_key_flag_for_module(sys.argv[0], flag)
+            flag.parser = _Lenient(flag, problems)
 
     def parse(arguments):
         try:
-            arguments = configs.resolved(arguments)
-        except InputError as error:
+            problems.update(_given_twice(arguments[1:]))
+            # What is no flag is left to `main`.
+            return values(configs.resolved(arguments), known_only=True)
+        # ValueError: what absl makes of --noNAME=VALUE.
+        except (InputError, absl_flags.Error, ValueError) as error:
             print(f"error: {error}", file=sys.stderr)
             sys.exit(1)
-        return app.parse_flags_with_usage(arguments)
 
     def main(arguments):
-        verbosity = absl_flags.FLAGS["verbosity"]
-        logs.set_up(verbosity.value if verbosity.present else None)
+        logs.set_up(values["verbosity"].value if values["verbosity"].present else None)
         try:
-            if len(arguments) > 1:
-                raise InputError(
-                    f"Everything is given by flags. Received: {' '.join(arguments[1:])}"
-                )
+            problems.update(_strangers(arguments[1:]))
             with Signals().handled():
-                command()
+                command(problems)
         except _told() as error:
             print(f"error: {getattr(error, 'message', None) or error}", file=sys.stderr)
             return RUN_AGAIN if isinstance(error, ConnectionError) else 1
@@ -128,6 +153,68 @@ def run_command(command):
         return 0
 
     app.run(main, flags_parser=parse)
+
+
+class _Lenient(absl_flags.ArgumentParser):
+    """A flag's parser that notes what it cannot read, so that all mistakes are told at once.
+
+    Args:
+        flag: whose default stands for such a value.
+        problems: flag → line, where it is noted.
+    """
+
+    def __init__(self, flag, problems):
+        self.flag, self.default, self.strict = flag, flag.default, flag.parser
+        self.problems = problems
+        self.syntactic_help = self.strict.syntactic_help
+
+    def parse(self, argument):
+        """What the flag's own parser makes of it, or the flag's default."""
+        try:
+            return self.strict.parse(argument)
+        except (TypeError, ValueError, OverflowError):
+            expected = self.syntactic_help or "true or false"
+            if isinstance(self.strict, absl_flags.EnumParser):
+                expected = f"one of {', '.join(self.strict.enum_values)}"
+            self.problems[self.flag.name] = (
+                f"--{self.flag.name} must be {expected}. Received: {argument!r}"
+            )
+            return self.default
+
+    def flag_type(self):
+        """As the flag's own parser says."""
+        return self.strict.flag_type()
+
+
+def _given_twice(arguments):
+    """Flags that have two values on the command line itself, flag → what is wrong."""
+    known, values, problems = absl_flags.FLAGS, {}, {}
+    for argument in arguments:
+        name, equals, value = argument.lstrip("-").partition("=")
+        single = name in known and not isinstance(known[name], absl_flags.MultiFlag)
+        if not (equals and argument.startswith("-") and single) or name == "flagfile":
+            continue
+        if values.setdefault(name, value) != value:
+            problems[name] = f"--{name} is given twice: {values[name]!r} and {value!r}"
+    return problems
+
+
+def _strangers(arguments):
+    """What is left of a command line that no flag took, as text → what is wrong."""
+    problems, words = {}, []
+    for argument in arguments:
+        if not argument.startswith("-"):
+            words.append(argument if argument.isprintable() else repr(argument))
+            continue
+        name = argument.lstrip("-").partition("=")[0]
+        similar = difflib.get_close_matches(name, list(absl_flags.FLAGS), n=1)
+        hint = f" Did you mean --{similar[0]}?" if similar else " --help lists all."
+        problems[argument] = f"This command has no flag --{name}.{hint}"
+    if words:
+        listed = " ".join(words)
+        listed = listed if len(listed) < _SHOWN else f"{listed[:_SHOWN]}..."
+        problems["words"] = f"Everything is given by flags. Received: {listed}"
+    return problems
 
 
 def _told():

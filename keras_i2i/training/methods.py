@@ -182,7 +182,7 @@ def _cyclegan(experiment, seed, source_only):
 
 
 def _cyclegan_problems(experiment):
-    stride = 2**experiment.generator_stages
+    stride = 2 ** min(experiment.generator_stages, 30)  # more are refused for themselves
     # A multiple of 8 is asked for anyway.
     if experiment.generator == "unet" and stride > 8 and experiment.image_size % stride:
         yield (

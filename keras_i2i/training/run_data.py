@@ -7,7 +7,7 @@ import numpy as np
 
 from keras_i2i import data
 from keras_i2i.data import fingerprints
-from keras_i2i.errors import InputError
+from keras_i2i.errors import InputError, refuse
 from keras_i2i.evaluation import metrics
 from keras_i2i.training.run_directory import MAIN_STEPS
 
@@ -21,7 +21,11 @@ _NAMED = 3
 
 
 class RunData:
-    """The images of an experiment. The target's training labels stay behind in `data`."""
+    """The images of an experiment. The target's training labels stay behind in `data`.
+
+    Raises:
+        InputError: some cannot be read, or are not as their domain says they are.
+    """
 
     def __init__(self, experiment):
         place = {"data_dir": experiment.data_dir or None, "storage": experiment.storage}
@@ -110,6 +114,39 @@ class RunData:
             "Remove them from one side. If the protocol is to test on the images that were learnt "
             "without labels, as Office-31's is, say so by --transductive."
         )
+
+    def check(self):
+        """Checks that a training finds in these images what it asks of them.
+
+        Raises:
+            InputError: it does not; the message lists all that is missing.
+        """
+        experiment = self._experiment
+        problems = []
+        for name in ("source", "target"):
+            examples, domain = getattr(self, name), getattr(experiment, name)
+            if len(examples) < experiment.batch_size:
+                problems.append(
+                    f"{domain}, train split: {len(examples)} images, fewer than --batch_size="
+                    f"{experiment.batch_size}. Give a smaller batch, or more images."
+                )
+            if experiment.cache == "disk":
+                continue  # What is read is written then, and it is too early for that.
+            try:
+                examples.read_near(0)  # Are there any, and of the right kind?
+            except InputError as error:
+                problems.append(f"{domain}, train split: {error}")
+        names = experiment.domain("source").class_names
+        if names and not experiment.segments:
+            counts = np.bincount(self.source.labels, minlength=len(names))
+            without = [name for name, count in zip(names, counts, strict=True) if not count]
+            if without:
+                problems.append(
+                    f"{experiment.source}, train split: no image of {', '.join(without)}, which "
+                    "nothing can be learned of. Add some, raise --source_size, or leave the "
+                    "classes out of both domains."
+                )
+        refuse(problems)
 
     def watched(self, step, model, count):
         """What the learning curves measure: name → a function of the model."""

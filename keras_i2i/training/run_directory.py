@@ -66,13 +66,23 @@ class RunDirectory:
         What a run may go on with that it did not begin with, `changes` of the result has in words.
 
         Raises:
+            InputError: as for `check`.
+        """
+        run = cls.check(experiment)
+        run.path.mkdir(parents=True, exist_ok=True)
+        write_text(run.flagfile, flags.to_flagfile(experiment))
+        return run
+
+    @classmethod
+    def check(cls, experiment):
+        """The experiment's folder, as `create` would make it; nothing is written.
+
+        Raises:
             InputError: the folder holds a run with other flags, or something else, or its flags
                 cannot be read.
         """
         run = cls(experiment.run_dir, experiment)
         run._check()
-        run.path.mkdir(parents=True, exist_ok=True)
-        write_text(run.flagfile, flags.to_flagfile(experiment))
         return run
 
     def _check(self):
@@ -217,18 +227,16 @@ class RunDirectory:
         Raises:
             InputError: the run is not finished, or the file is damaged.
         """
-        try:
-            return json.loads(self.metrics.read_text())
-        except FileNotFoundError:
+        if not self.metrics.exists():
             raise InputError(
                 f"{self.metrics} is missing: the run is not finished. Continue it with "
                 f"`keras-i2i-train --flagfile={self.flagfile}`."
-            ) from None
-        except ValueError as error:
-            raise InputError(
-                f"{self.metrics} is damaged ({error}). Delete it and write it anew with "
-                f"`keras-i2i-evaluate --run={self.path}`."
-            ) from error
+            )
+        advice = f"Delete it and write it anew with `keras-i2i-evaluate --run={self.path}`."
+        results = _read_json(self.metrics, dict, advice)
+        if not isinstance(results.get("per_seed"), list):
+            raise InputError(f"{self.metrics} is damaged (it has no per_seed). {advice}")
+        return results
 
     def model(self, step, seed):
         """The model that a step leaves."""
@@ -251,6 +259,37 @@ class RunDirectory:
         """What a step logged at each epoch."""
         return self.path / "history" / f"seed_{seed}_{step}.json"
 
+    def logged(self, step, seed):
+        """The content of `history`, a list of at least one epoch.
+
+        Raises:
+            InputError: it is missing or damaged.
+        """
+        path = self.history(step, seed)
+        advice = "Put it back from a copy, or train anew with another --run_dir."
+        if not path.exists():
+            raise InputError(f"{path} is missing. {advice}")
+        entries = _read_json(path, list, advice)
+        if not entries or not all(isinstance(e, dict) and "seconds" in e for e in entries):
+            raise InputError(f"{path} is damaged (it has no epochs). {advice}")
+        return entries
+
+    def weight_of_sum(self, seed):
+        """The weight in `sum_weight`, from 0 to 1.
+
+        Raises:
+            InputError: the file is damaged.
+        """
+        path = self.sum_weight(seed)
+        advice = (
+            "Delete it and choose the weight again with "
+            f"`keras-i2i-train --flagfile={self.flagfile} --only=sum`."
+        )
+        weight = _read_json(path, dict, advice).get("weight")
+        if not isinstance(weight, float | int) or not 0 <= weight <= 1:
+            raise InputError(f"{path} is damaged (it has no weight from 0 to 1). {advice}")
+        return weight
+
     def checkpoints(self, step, seed):
         """Folder of a step's checkpoints."""
         return self.path / "checkpoints" / f"seed_{seed}_{step}"
@@ -262,6 +301,17 @@ class RunDirectory:
     def tensorboard(self, step, seed):
         """Folder of a step's TensorBoard events."""
         return self.path / "tensorboard" / f"seed_{seed}" / step
+
+
+def _read_json(path, kind, advice):
+    """What a JSON file holds; raises an `InputError` if that is not of the kind."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:  # not text in UTF-8, or no JSON
+        raise InputError(f"{path} is damaged ({error}). {advice}") from error
+    if not isinstance(content, kind):
+        raise InputError(f"{path} is damaged (a {type(content).__name__} is in it). {advice}")
+    return content
 
 
 def _differences(old, new):

@@ -1,6 +1,6 @@
 """From an experiment to a finished run: data → models → fit → evaluation."""
 
-import json
+import contextlib
 import math
 
 import keras
@@ -8,14 +8,16 @@ import numpy as np
 import tensorflow as tf
 
 from keras_i2i import data, networks
-from keras_i2i.errors import InputError
+from keras_i2i.errors import InputError, refuse
 from keras_i2i.evaluation import evaluate as evaluation
 from keras_i2i.evaluation import page, report
 from keras_i2i.evaluation.segmentation import evaluate_segmentation
 from keras_i2i.files import replacing, write_json
 from keras_i2i.models import ReadsThroughTranslation, WeightedSum, choose_weight
+from keras_i2i.networks import saved
 from keras_i2i.training import (
     callbacks,
+    checks,
     divergence,
     flags,
     monitors,
@@ -60,8 +62,9 @@ def train(experiment, log=print, only=()):
         on workers that are not the chief.
 
     Raises:
-        InputError: the run directory belongs to another run or is in use, data are missing, a step
-            is unknown or needs one that is not finished, or the devices cannot share the batch.
+        InputError: the run directory belongs to another run or is in use, data are missing or are
+            not as their domain says, a step is unknown or needs one that is not finished, or the
+            devices cannot share the batch. Unless it is a step, nothing is written before.
         TrainingDiverged: a loss or a weight is not finite any more; the last checkpoint is whole.
         ConnectionError: another worker is gone.
         OSError: a disk is full; the message says which checkpoint there is.
@@ -69,6 +72,7 @@ def train(experiment, log=print, only=()):
             it goes on.
     """
     steps = steps_of(experiment)
+    refuse(checks.file_problems(vars(experiment)))
     unknown = sorted(set(only) - set(steps))
     if unknown:
         raise InputError(
@@ -80,28 +84,46 @@ def train(experiment, log=print, only=()):
     replicas = make_replicas(experiment.strategy, experiment.communication)
     _check_replicas(experiment, replicas)
     run, signals = RunDirectory(experiment.run_dir, experiment), Signals()
+    log = log if replicas.is_chief else _silent
     with replicas.together(), signals.handled(), run.failed_writes_told():
-        if not replicas.is_chief:
-            return _train(run, steps, only, replicas, signals, _silent)
-        with run.locked(log):
-            for line in RunDirectory.create(experiment).changes:
-                log(line)
-            return _train(run, steps, only, replicas, signals, log)
+        return _train(run, steps, only, replicas, signals, log)
 
 
 def _train(run, steps, only, replicas, signals, log):
     """Does it, as one of the workers."""
     experiment = run.experiment
+    if replicas.is_chief:
+        RunDirectory.check(experiment)
     if replicas.from_chief(run.metrics.exists):
         log("This run is finished; its results follow. To run it anew, give another --run_dir.")
         return _announce(run, run.results(), log) if replicas.is_chief else None
+    # Nothing is written before all that the run needs has been looked at.
+    domains = RunData(experiment)
+    domains.check()
+    for seed in experiment.seeds:
+        domains.few_labelled_target(seed)
+    _check_files(experiment, run)
+    _tell_seen(domains, experiment, log)
+    with run.locked(log) if replicas.is_chief else contextlib.nullcontext():
+        replicas.from_chief(lambda: _begin(experiment, log))
+        return _train_steps(run, domains, steps, only, replicas, signals, log)
+
+
+def _begin(experiment, log):
+    """Makes the folder, or says what has changed since it was made."""
+    for change in RunDirectory.create(experiment).changes:
+        log(change)
+
+
+def _train_steps(run, domains, steps, only, replicas, signals, log):
+    """Trains what is left of them, and evaluates."""
+    experiment = run.experiment
     if not run.flagfile.exists():
         raise InputError(
             f"{run.path} is not there for all workers. Give a --run_dir on a file system that they "
             "share."
         )
 
-    domains = RunData(experiment)
     log(
         f"{experiment.source} → {experiment.target}: {len(domains.source)} "
         f"{'labelled' if experiment.num_classes else 'source'}, {len(domains.target)} unlabelled "
@@ -112,7 +134,6 @@ def _train(run, steps, only, replicas, signals, log):
             else f" and {_size(experiment.target_shape)}."
         )
     )
-    _tell_seen(domains, experiment, log)
     if replicas.is_chief:
         provenance.record(run, domains.fingerprints(), replicas.count, log)
         if provenance.has_idle_gpu():
@@ -122,10 +143,6 @@ def _train(run, steps, only, replicas, signals, log):
             )
     if replicas.count > 1:
         log(f"On {replicas.count} devices, {experiment.batch_size // replicas.count} images each.")
-    for seed in experiment.seeds:
-        domains.few_labelled_target(seed)  # too few labels are found out now, not hours later
-        if experiment.encoder_file and not run.model("translator", seed).exists():
-            networks.load_encoder(experiment.encoder_file)  # likewise
     for seed in experiment.seeds:
         for step in [step for step in steps if step in only or not only]:
             # The same fresh start whether or not the steps before this one ran in this process.
@@ -151,6 +168,19 @@ def _tell_seen(domains, experiment, log):
 
 def _silent(line):
     """What workers that are not the chief have to say."""
+
+
+def _check_files(experiment, run):
+    """Raises an `InputError` if there are not the networks that the run's steps are to begin with.
+
+    A step that is finished needs them no more.
+    """
+    steps = steps_of(experiment)
+    left = {s for s in steps for seed in experiment.seeds if not run.model(s, seed).exists()}
+    if experiment.encoder_file and "translator" in left:
+        networks.load_encoder(experiment.encoder_file)
+    if experiment.encoder_weights and left.intersection((*_CLASSIFIER_STEPS, "adapted")):
+        experiment.reader_options(experiment.image_shape, experiment.learning_rate)
 
 
 def _check_replicas(experiment, replicas):
@@ -228,7 +258,7 @@ def evaluate(run, domains=None, log=print):
     for seed in experiment.seeds:
         log(f"Evaluating seed {seed} ...")
         models = load_models(run, seed)  # first: it says so if a step is not finished
-        histories = {step: json.loads(run.history(step, seed).read_text()) for step in steps}
+        histories = {step: run.logged(step, seed) for step in steps}
         common = {
             "class_names": experiment.domain("source").class_names,
             "out_dir": run.path,
@@ -280,11 +310,11 @@ def load_model(run, step, seed):
     path = run.model(step, seed)
     _check_finished(run, step, path)
     try:
-        return keras.saving.load_model(path)
-    except ValueError as error:
+        return saved.load_model(path)
+    except InputError as error:
         raise InputError(
             f"{path} cannot be read: it is damaged, or another version wrote it. Train anew with "
-            f"another --run_dir. Keras says: {str(error).splitlines()[0]}"
+            f"another --run_dir. {error}"
         ) from error
 
 
@@ -317,8 +347,7 @@ def load_models(run, seed):
     if "sum" in steps:
         path = run.sum_weight(seed)
         _check_finished(run, "sum", path)
-        weight = json.loads(path.read_text())["weight"]
-        models["sum"] = WeightedSum(*(models[name] for name in _HALVES), weight)
+        models["sum"] = WeightedSum(*(models[n] for n in _HALVES), run.weight_of_sum(seed))
     if "translator" in steps and experiment.adapts_by:
         models["adapted"] = models[experiment.adapts_by]
     return models

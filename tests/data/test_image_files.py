@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from keras_i2i.data import image_files
 from keras_i2i.data.examples import UnreadableError
 from keras_i2i.data.image_files import (
     common_channels,
@@ -47,9 +48,8 @@ def test_found_by_their_ending(tmp_path):
 
 @pytest.mark.parametrize("limit", [150, 50])
 def test_decompression_bombs_are_refused(limit, tmp_path, monkeypatch):
-    """200 pixels: below twice the limit Pillow only warns, above it raises."""
-    path = save(tmp_path / "bomb.png")
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
+    path = save(tmp_path / "bomb.png")  # of 200 pixels
+    monkeypatch.setattr(image_files, "MOST_PIXELS", limit)
     for read in (open_image, native_shape, lambda path: read_images([path] * 9, (10, 20, 1))):
         with pytest.raises(InputError, match=f"bomb.png: more than {limit} pixels"):
             read(path)
@@ -268,7 +268,7 @@ def test_a_file_key_changes_with_the_file(tmp_path, monkeypatch):
 
 def test_many_threads_refuse_bombs_and_nothing_else(tmp_path, monkeypatch):
     bomb, image = save(tmp_path / "bomb.png", size=(20, 11)), save(tmp_path / "a.png")
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 200)
+    monkeypatch.setattr(image_files, "MOST_PIXELS", 200)
 
     def read(path):
         try:

@@ -290,7 +290,7 @@ TRAIN = "mnist_m/mnist_m_train"
         (lambda f: f.pop(f"{TRAIN}_labels.txt"), "labels.txt"),
         (lambda f: f.pop(f"{TRAIN}/00000003.png"), "1 images named in .* are missing"),
         (lambda f: f.update({f"{TRAIN}/00000099.png": f[f"{TRAIN}/00000003.png"]}), "00000099.png"),
-        (lambda f: f.update({f"{TRAIN}/00000003.png": b"no picture"}), "cannot identify"),
+        (lambda f: f.update({f"{TRAIN}/00000003.png": b"no picture"}), "not an image"),
         (lambda f: f.update({f"{TRAIN}_labels.txt": b"00000000.png\n"}), "values to unpack"),
         (lambda f: f.update({f"{TRAIN}_labels.txt": b"00000000.png 10\n"}), "label 10"),
     ],

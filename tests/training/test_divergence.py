@@ -68,7 +68,7 @@ class TestLosses:
 class TestWeights:
     def test_finite_ones_pass(self, stops, model):
         assert divergence.not_finite(model) == []
-        stops.on_epoch_end(4)
+        stops.check_weights(50)
 
     @pytest.mark.parametrize("part", ["weight", "discriminator", "moving average", "moment"])
     def test_whatever_a_checkpoint_would_hold_is_looked_at(self, stops, model, part):
@@ -83,7 +83,7 @@ class TestWeights:
         variable.assign(value)
         assert divergence.not_finite(model) == [variable.path]
         with pytest.raises(TrainingDiverged) as error:
-            stops.on_epoch_end(4)
+            stops.check_weights(50)
         assert f"variable {variable.path} is not finite, though the losses are, after step 50" in (
             str(error.value)
         )

@@ -49,7 +49,7 @@ BAD = [
     ({"image_size": 0}, "--image_size must be at least 16. Received: 0"),
     ({"channels": 2}, "--channels must be one of 1, 3. Received: 2"),
     ({"batch_size": 0}, "--batch_size must be at least 1. Received: 0"),
-    ({"flip": 1.5}, "--flip is a probability, at most 1. Received: 1.5"),
+    ({"flip": 1.5}, "--flip must be at most 1. Received: 1.5"),
     ({"fit": "pad"}, "--fit must be one of stretch, crop. Received: 'pad'"),
     ({"crop_place": "center"}, "--crop_place=center needs --crop_size or --fit=crop"),
     ({"cache": "tape"}, "--cache must be one of none, memory, disk. Received: 'tape'"),
@@ -192,7 +192,7 @@ BAD = [
     ({"target_channels": 2}, "--target_channels must be one of 0, 1, 3. Received: 2"),
     ({"dropout": 1.0}, "--dropout must be below 1. Received: 1.0"),
     ({"levels": 2.5}, "--levels must be at most 2. Received: 2.5"),
-    ({"invert": 1.5}, "--invert is a probability, at most 1. Received: 1.5"),
+    ({"invert": 1.5}, "--invert must be at most 1. Received: 1.5"),
     ({"pool_size": -1}, "--pool_size must be at least 0. Received: -1"),
     ({"generator_width": 0.0}, "--generator_width must be above 0. Received: 0.0"),
     ({"translation_pixels": -1.0}, "--translation_pixels must be at least 0. Received: -1.0"),
@@ -291,7 +291,7 @@ def test_a_bad_field_is_named_with_what_was_given_and_expected(case):
 @pytest.mark.parametrize(
     ("method", "names"),
     [
-        ("x", ["--method"]),
+        ("x", ["--method", "--loss_weights"]),
         ("i2i_adapt", ["--image_size", "--loss_weights"]),
         ("lstnet", ["--loss_weights"]),
         ("cyclegan", ["--image_size", "--loss_weights"]),
@@ -414,7 +414,7 @@ def test_the_problems_of_a_method_are_all_listed_at_once():
             encoder_file="f.keras",
         )
     assert [line.split()[0].rstrip(":") for line in str(error.value).splitlines()] == [
-        "--image_size", "--target_image_size", "--loss_weights", "--target_labels_per_class",
+        "--loss_weights", "--image_size", "--target_image_size", "--target_labels_per_class",
         "--adaptation", "--encoder_file",
     ]  # fmt: skip
 

@@ -176,7 +176,8 @@ class TestTests:
         small = {"loss_weights": {"feature": 0.0}, "source_size": 2, "target_size": 2}
         with pytest.MonkeyPatch.context() as patch:
             masks = np.zeros((4, 20, 30), "uint8")
-            examples = data.Examples(np.zeros((4, 20, 30, 3), "uint8"), masks)
+            images = np.random.default_rng(0).integers(0, 256, (4, 20, 30, 3), "uint8")
+            examples = data.Examples(images, masks)
             for name in ("rendered_streets", "night_streets"):
                 domain = data.get_domain(name)
                 patch.setitem(data.DOMAINS, name, _reading(domain, examples))
@@ -189,7 +190,7 @@ class TestTests:
 
 
 def _reading(domain, examples):
-    return dataclasses.replace(domain, read=lambda split, data_dir: examples)
+    return dataclasses.replace(domain, read=lambda split, data_dir: examples, image_shape=None)
 
 
 class TestLookedAt:

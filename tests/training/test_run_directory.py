@@ -149,11 +149,15 @@ def test_results_are_those_of_the_file(run_dir, make_experiment):
         f"{run.metrics} is missing: the run is not finished. Continue it with "
         f"`keras-i2i-train --flagfile={run.flagfile}`."
     )
-    run.metrics.write_text('{"seeds": [0], "half')
-    with pytest.raises(InputError, match=r"metrics\.json is damaged .*keras-i2i-evaluate --run="):
-        run.results()
-    run.metrics.write_text('{"seeds": [0]}')
-    assert run.results() == {"seeds": [0]}
+    whole = '{"seeds": [0], "per_seed": []}'
+    for damaged in (whole[:20], "[]", whole.replace("[]", "3"), "[" * 10**5):
+        run.metrics.write_text(damaged)
+        with pytest.raises(
+            InputError, match=r"metrics\.json is damaged .*keras-i2i-evaluate --run"
+        ):
+            run.results()
+    run.metrics.write_text(whole)
+    assert run.results() == {"seeds": [0], "per_seed": []}
 
 
 def test_replacing_puts_the_new_file_in_place_and_makes_its_folder(tmp_path):

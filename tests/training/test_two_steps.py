@@ -379,7 +379,7 @@ class TestAFinishedRun:
 )
 def test_evaluating_says_which_step_is_missing(missing, begun, monkeypatch):
     run = begun("cyclegan", "sum")
-    monkeypatch.setattr(train_module.keras.saving, "load_model", lambda path: FakeTranslator())
+    monkeypatch.setattr(train_module.saved, "load_model", lambda path: FakeTranslator())
     step = {"model": "translator"}.get(missing.partition(".")[0], missing.partition(".")[0])
     (run.path / missing).unlink(missing_ok=True)
     with pytest.raises(InputError) as error:
