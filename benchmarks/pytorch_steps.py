@@ -255,17 +255,17 @@ class UNet(nn.Module):
                 )
             )
             before = after
-        self.out = nn.Conv2d(before + 3, 3, 3, 1, 1)
+        self.out = nn.Conv2d(before, 3, 3, 1, 1)
 
-    def forward(self, images):
+    def forward(self, x):
         """(batch, 3, H, W) in [-1, 1] → the same."""
-        x, skips = images, []
+        skips = []
         for stage in self.down:
             skips.append(x)
             x = stage(x)
         for up, after_skip in zip(self.up, self.after_skip, strict=True):
             x = after_skip(torch.cat([up(x), skips.pop()], 1))
-        return self.out(torch.cat([x, images], 1)).float().tanh()
+        return self.out(x).float().tanh()
 
     def parameters(self, recurse=True):
         """In the order in which images pass them."""

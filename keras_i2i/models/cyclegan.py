@@ -68,6 +68,8 @@ class CycleGAN(AdversarialModel):
         dropout: share of features dropped inside the U-Nets, in [0, 1); residual generators have
             no dropout.
         dropout_at_inference: drop also after training, so that translations are random.
+        image_skip: whether the U-Nets' last convolution sees the image, too, so that translations
+            keep brightness and colors; residual generators have no skips.
         pool_size: how many generated images of each domain to keep and show to its discriminator
             again (Zhu et al. 2017, section 4, keep 50); 0: only fresh ones, as Basci's text.
         generator: a name of `GENERATORS`: "unet" (Basci) or "resnet" (Zhu et al. 2017).
@@ -93,6 +95,7 @@ class CycleGAN(AdversarialModel):
         discriminator_width=1.0,
         dropout=0.0,
         dropout_at_inference=False,
+        image_skip=False,
         pool_size=0,
         generator="unet",
         generator_stages=3,
@@ -113,11 +116,16 @@ class CycleGAN(AdversarialModel):
                 "The residual generators have no dropout: set dropout=0 or generator='unet'. "
                 f"Received: dropout={dropout}"
             )
+        if generator == "resnet" and image_skip:
+            raise InputError(
+                "The residual generators have no skips: set image_skip=False or generator='unet'."
+            )
         self._config = {
             "generator_width": generator_width,
             "discriminator_width": discriminator_width,
             "dropout": dropout,
             "dropout_at_inference": dropout_at_inference,
+            "image_skip": image_skip,
             "pool_size": pool_size,
             "generator": generator,
             "generator_stages": generator_stages,
@@ -131,6 +139,7 @@ class CycleGAN(AdversarialModel):
                     dropout=dropout,
                     dropout_at_inference=dropout_at_inference,
                     stages=generator_stages,
+                    image_skip=image_skip,
                 )
             else:
                 build = networks.resnet_generator

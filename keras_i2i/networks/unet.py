@@ -28,15 +28,14 @@ def unet_generator(
     dropout_at_inference=False,
     name="generator",
     stages=3,
+    image_skip=False,
 ):
     """G or F: a U-Net from images of one domain to images of the other (section 4.1.1).
 
     As many stages down as up. Each begins with a 3x3 convolution of stride 2 (a transposed one
     on the way up) and goes on with two of stride 1, all followed by instance normalization and
     leaky ReLU. On the way up each stage also sees the features of its size from the way down, the
-    last one the image itself. A final 3x3 convolution with tanh makes the image. It sees the one
-    that came in, too: instance normalization takes from all features how bright and how colorful
-    that was, and without it no cycle can close.
+    last one the image itself. A final 3x3 convolution with tanh makes the image.
 
     Args:
         image_shape: (H, W, C), H and W multiples of 2^stages. At 2^stages itself, instance
@@ -48,6 +47,9 @@ def unet_generator(
             translations ("to introduce randomness in the image generation process", section 4.3).
         name: name of the model.
         stages: how many times the image is halved. Three suit 32x32 pixels, five or six 256x256.
+        image_skip: whether the final convolution sees the image, too. Instance normalization takes
+            from all features how bright and how colorful that was. With it cycles close and colors
+            stay; without it a translation begins with a contrast of its own.
 
     Returns:
         A `keras.Model`: (batch, H, W, C) in [-1, 1] → the same.
@@ -84,7 +86,8 @@ def unet_generator(
 
         # This stage gives the size of stage - 1 on the way down, and as many features.
         x = _stage(x, Conv2DTranspose, filters[max(stage - 2, 0)], f"up_{stage}", with_skip)
-    x = layers.Concatenate(name="out_skip")([x, images])
+    if image_skip:
+        x = layers.Concatenate(name="out_skip")([x, images])
     x = layers.Conv2D(image_shape[-1], 3, padding="same", kernel_initializer=_normal(), name="out")(
         x
     )

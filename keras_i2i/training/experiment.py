@@ -313,6 +313,11 @@ class Experiment:
     dropout_at_inference: bool = _option(
         False, "CycleGAN: drop also after training; translations are random then."
     )
+    image_skip: bool = _option(
+        False,
+        "CycleGAN: the U-Net's last convolution sees the image too, so that translations keep its "
+        "brightness and colors, which instance normalization takes from all features.",
+    )
     pool_size: int = _option(
         0,
         "CycleGAN: show the discriminators images from a history of this many; 0: off.",

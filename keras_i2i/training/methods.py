@@ -175,6 +175,7 @@ def _cyclegan(experiment, seed, source_only):
         discriminator_width=experiment.discriminator_width,
         dropout=experiment.dropout,
         dropout_at_inference=experiment.dropout_at_inference,
+        image_skip=experiment.image_skip,
         pool_size=experiment.pool_size,
         seed=seed,
         dtype=experiment.dtype,

@@ -127,7 +127,9 @@ class Reference:
             x = tf.concat([x, skips[stage - 1]], -1)
             for part in (2, 3):
                 x = self.block(network, f"up_{stage}_{part}", x)
-        return tf.tanh(self.last(network, "out", tf.concat([x, images], -1), "SAME"))
+        if self.model.get_config()["image_skip"]:
+            x = tf.concat([x, images], -1)
+        return tf.tanh(self.last(network, "out", x, "SAME"))
 
     def g(self, x):
         return self.generate(self.model.to_target, x)
@@ -254,6 +256,7 @@ def test_two_steps_equal_the_papers_equations(build, weights, objective, pixel, 
         {"image_objective": objective, "pixel_loss": pixel},
         loss_weights=weights,
         generator_stages=stages,
+        image_skip=stages == 2,
     )
     compare_steps(model, Reference(model, objective, pixel))
 
@@ -599,7 +602,7 @@ def adam():
     "kwargs",
     [
         {"loss_weights": {"cycle": 1}},
-        {"dropout": 0.5, "dropout_at_inference": True, "pool_size": 3},
+        {"dropout": 0.5, "dropout_at_inference": True, "image_skip": True, "pool_size": 3},
     ],
     ids=["no game", "all there is"],
 )
@@ -755,6 +758,7 @@ def test_mixed_precision_is_close_to_full_precision(build, images):
         ({"pool_size": -1}, "pool_size.*-1"),
         ({"generator": "vit"}, "unet, resnet.*'vit'"),
         ({"generator": "resnet", "dropout": 0.5}, "no dropout.*dropout=0.5"),
+        ({"generator": "resnet", "image_skip": True}, "no skips.*image_skip=False"),
         ({"generator": "resnet", "image_shape": (18, 16, 1)}, r"multiples of 4.*\(18, 16, 1\)"),
         ({"generator_stages": 4}, r"multiples of 16.*\(24, 16, 2\)"),
         ({"patch": 70}, r"24x24.*\(24, 16, 2\)"),

@@ -90,14 +90,19 @@ def test_each_stage_up_sees_what_has_its_size_on_the_way_down(generator):
 def test_there_is_nothing_else_but_the_last_convolution(generator):
     assert len(convs(generator)) == 3 * len(DOWN) + 3 * len(UP) + 1
     last = generator.get_layer("out")
-    features, image = generator.get_layer("out_skip").input
-    assert features is generator.get_layer("up_1_3_leaky").output
-    assert image is generator.inputs[0]
-    assert last.input is generator.get_layer("out_skip").output
+    assert last.input is generator.get_layer("up_1_3_leaky").output
     assert (last.filters, last.kernel_size, last.strides) == (3, (3, 3), (1, 1))
     assert last.use_bias and not np.any(last.bias.numpy())
     assert generator.layers[-1].activation is keras.activations.tanh
     assert not any(isinstance(layer, keras.layers.Dropout) for layer in generator.layers)
+
+
+def test_the_last_convolution_sees_the_image_if_asked_to():
+    network = networks.unet_generator((16, 16, 3), 0.05, image_skip=True)
+    features, image = network.get_layer("out_skip").input
+    assert features is network.get_layer("up_1_3_leaky").output
+    assert image is network.inputs[0]
+    assert network.get_layer("out").input is network.get_layer("out_skip").output
 
 
 @pytest.mark.parametrize("shape", [(8, 8, 1), (16, 32, 3), (32, 8, 2)])
@@ -164,7 +169,7 @@ def test_an_image_passes_by_each_skip(monkeypatch, randomized, noise, skips, bli
     """Cut the way down at a stage, and all skips before it: one remains, or in the end none."""
     # Without instance norm, whose moments couple all pixels.
     monkeypatch.setattr(unet, "instance_norm", lambda name: keras.layers.Identity(name=name))
-    network = randomized(networks.unet_generator((64, 64, 1), 0.05))
+    network = randomized(networks.unet_generator((64, 64, 1), 0.05, image_skip=True))
     for stage in skips:
         cut_skip(network, stage)
     cut_way_down(network, blind_from)

@@ -511,11 +511,13 @@ def test_a_direction_that_a_method_promises_is_one_that_its_model_has(make_exper
 
 def test_cyclegan_is_built_as_the_experiment_says(make_experiment):
     experiment = make_experiment(
-        method="cyclegan", dropout=0.3, dropout_at_inference=True, pool_size=5, generator_width=0.05
-    )
+        method="cyclegan", dropout=0.3, dropout_at_inference=True, pool_size=5,
+        generator_width=0.05, image_skip=True,
+    )  # fmt: skip
     model = experiment.build_model(7)
     config = model.get_config()
     assert (config["dropout"], config["dropout_at_inference"]) == (0.3, True)
+    assert config["image_skip"]
     assert (config["pool_size"], config["generator_width"], config["seed"]) == (5, 0.05, 7)
     assert type(model.image_objective).__name__ == "LeastSquares"
     assert experiment.encoder_name == "generate_to_adapt"

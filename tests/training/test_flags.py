@@ -87,6 +87,7 @@ UNUSUAL = {
     "generator_width": 0.75,
     "dropout": 0.5,
     "dropout_at_inference": True,
+    "image_skip": True,
     "pool_size": 50,
     "loss_weights": {"cycle": 0.1 + 0.2, "information": 1e-05, "task": 2.0},
     "feature_objective": "non_saturating",
