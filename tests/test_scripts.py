@@ -39,10 +39,10 @@ from keras_i2i.training import main
 
 def run_command(command):
     @functools.wraps(command)
-    def of_few_points():
+    def of_few_points(problems):
         from keras_i2i.evaluation import evaluate
         evaluate.POINTS_PER_DOMAIN = 20
-        command()
+        command(problems)
 
     whole(of_few_points)
 

@@ -48,7 +48,8 @@ class History(keras.callbacks.Callback):
         entry = {
             "step": int(self.model.optimizer.iterations.numpy()),
             "seconds": round(self._before + time.monotonic() - self._started, 1),
-            "learning_rate": float(self.model.optimizer.learning_rate),
+            # NumPy's, because of several devices it is one variable for each.
+            "learning_rate": float(ops.convert_to_numpy(self.model.optimizer.learning_rate)),
         }
         entry |= {name: float(value) for name, value in logs.items()}
         if self.warnings:

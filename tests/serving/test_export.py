@@ -182,7 +182,7 @@ class TestTheCommand:
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
-            ([], "--run is missing: give the --run_dir of a training."),
+            (["--to={base}"], "--run is missing: give the --run_dir of a training."),
             (["--run=none"], "--to is missing: give a folder for the model's versions."),
             (["--run=none", "--to={base}"], "none holds no run: "),
             (["--run={run}", "--to={base}", "--seed=4"], "--seed must be one of the run's: 3, 5."),

@@ -101,7 +101,7 @@ class TestARun:
         assert not any("Accuracy" in line for line in full.lines)
         assert 0 <= found["source_only"]["source_test_accuracy"][0] <= 1
         assert set(history_of(full, "source_only")[0]) == {
-            "step", "loss", "task", "source_validation_accuracy",
+            "step", "learning_rate", "loss", "task", "source_validation_accuracy",
         }  # fmt: skip
         assert full.report.exists()
 

@@ -63,9 +63,10 @@ def test_what_is_known_of_a_run(two_seeds):
 
 def test_metrics_are_there_once_the_run_is_finished(two_seeds):
     directory, _ = two_seeds
-    write_json(directory.metrics, {"method": "i2i_adapt"})
+    results = {"method": "i2i_adapt", "per_seed": [{}, {}]}
+    write_json(directory.metrics, results)
     try:
-        assert load_run(directory.path).metrics == {"method": "i2i_adapt"}
+        assert load_run(directory.path).metrics == results
     finally:
         directory.metrics.unlink()
 

@@ -98,6 +98,7 @@ def assert_same_training(run, other):
     assert histories == sorted(path.name for path in (other.path / "history").iterdir())
     for step in (name.removeprefix("seed_0_").removesuffix(".json") for name in histories):
         for entry, expected in zip(history_of(run, step), history_of(other, step), strict=True):
+            assert entry.pop("warnings", []) == expected.pop("warnings", []), step
             assert entry == pytest.approx(expected, rel=1e-4, abs=1e-5), step
         weights, expected = weights_of(run.model(step, 0)), weights_of(other.model(step, 0))
         # Not the optimizers' moments, which sum gradients: where rounding turns the sign of one

@@ -700,7 +700,7 @@ class TestTheDomainTransferNetwork:
     def test_an_encoder_file_that_is_not_there_is_found_out_first(self, start, monkeypatch):
         monkeypatch.setattr(train_module, "_run_step", lambda *args: pytest.fail("too late"))
         fields = {"method": "dtn", "encoder_file": "no/f.keras"}
-        with pytest.raises(InputError, match=r"There is no encoder file no/f\.keras"):
+        with pytest.raises(InputError, match=r"there is no such file\. Received: no/f\.keras"):
             train(start(**fields), lambda line: None)
 
     def test_the_faces_learn_a_step_at_their_size(self, start):
