@@ -51,6 +51,9 @@ class CheckpointFolder:
             with open(temporary, "r+b") as file:
                 digest = hashlib.file_digest(file, "sha256").digest()
                 file.write(digest)
+        self._make_room()
+
+    def _make_room(self):
         for old in self.steps()[: -self.keep]:
             self.file(old).unlink(missing_ok=True)
 
@@ -73,6 +76,7 @@ class CheckpointFolder:
         for file, problem in damaged:
             file.replace(f"{file}.damaged")
             self.log(f"warning: the checkpoint {file} is damaged ({problem}); {onwards}.")
+        self._make_room()  # whoever wrote the last may have been killed before
         return found
 
     def read(self, step):
