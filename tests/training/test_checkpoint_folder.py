@@ -66,15 +66,6 @@ def test_only_the_last_are_kept_by_number(folder):
     assert len(list(folder.path.iterdir())) == 3
 
 
-def test_what_a_killed_process_had_yet_to_remove_is_removed_by_the_next(tmp_path):
-    generous = CheckpointFolder(tmp_path, 3)
-    for step in (1, 2, 3):
-        generous.write(step, {"step": np.array(step)})
-    folder = CheckpointFolder(tmp_path, 2)
-    assert folder.newest() == 3
-    assert folder.steps() == [2, 3]
-
-
 def test_they_are_files_that_numpy_reads(folder):
     with np.load(folder.file(4)) as content:
         assert_equal(dict(content), 4)
@@ -210,7 +201,7 @@ def test_killed_at_any_line_while_writing_it_loses_nothing(folder, tmp_path, mon
         newest = left.newest()
         found.setdefault(newest, []).append(number)
         assert {path.name for path in left.path.iterdir()} == {
-            left.file(step).name for step in whole
+            left.file(step).name for step in whole[-2:]
         }
         left.write(10, arrays(10))
         assert left.steps() == [8, 10]
