@@ -78,6 +78,16 @@ def write_images(folder, sizes, seed=0, start=0):
         Image.fromarray(pixels).save(folder / f"{number:02d}.png")
 
 
+def starter(tmp_path_factory, defaults):
+    """`start(**fields)`: an experiment of these defaults with a folder of its own."""
+
+    def start(**fields):
+        run_dir = str(tmp_path_factory.mktemp("runs") / "run")
+        return Experiment(**{**defaults, "run_dir": run_dir, **fields})
+
+    return start
+
+
 def continue_quietly(experiment):
     """Trains on without drawing; returns what was said."""
     lines = []

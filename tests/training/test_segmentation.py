@@ -10,7 +10,6 @@ import tensorflow as tf
 
 from keras_i2i import data
 from keras_i2i.evaluation import metrics
-from keras_i2i.training.experiment import Experiment
 from keras_i2i.training.run_directory import RunDirectory
 from keras_i2i.training.train import load_model, load_reader, steps_of, train
 
@@ -24,6 +23,7 @@ from .runs import (
     interrupted_run,
     learning_eagerly,
     same_weights,
+    starter,
     write_images,
 )
 
@@ -107,12 +107,7 @@ def few_scenes_eagerly():
 @pytest.fixture(scope="module")
 def start(tmp_path_factory):
     """`start(**fields)`: an experiment with a folder of its own."""
-
-    def start(**fields):
-        run_dir = str(tmp_path_factory.mktemp("runs") / "run")
-        return Experiment(**{**FIELDS, "run_dir": run_dir, **fields})
-
-    return start
+    return starter(tmp_path_factory, FIELDS)
 
 
 @pytest.fixture(scope="module")

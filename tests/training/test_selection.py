@@ -25,6 +25,7 @@ from .runs import (
     learning_eagerly,
     nothing_drawn,
     same_weights,
+    starter,
 )
 
 NAN = float("nan")
@@ -242,12 +243,7 @@ FIELDS = {
 @pytest.fixture(scope="module")
 def start(tmp_path_factory):
     """`start(**fields)`: an experiment with a folder of its own."""
-
-    def start(**fields):
-        run_dir = str(tmp_path_factory.mktemp("runs") / "run")
-        return Experiment(**{**FIELDS, "run_dir": run_dir, **fields})
-
-    return start
+    return starter(tmp_path_factory, FIELDS)
 
 
 @pytest.fixture(scope="module")

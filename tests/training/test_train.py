@@ -34,6 +34,7 @@ from .runs import (
     learning_in_graphs,
     nothing_drawn,
     same_weights,
+    starter,
     weights_of,
 )
 
@@ -71,12 +72,7 @@ def no_fit(monkeypatch):
 @pytest.fixture(scope="module")
 def start(tmp_path_factory):
     """`start(**fields)`: an experiment with a folder of its own."""
-
-    def start(**fields):
-        run_dir = str(tmp_path_factory.mktemp("runs") / "run")
-        return Experiment(**{**TINY, "run_dir": run_dir, **fields})
-
-    return start
+    return starter(tmp_path_factory, TINY)
 
 
 @pytest.fixture(scope="module")

@@ -33,6 +33,7 @@ from .runs import (
     nothing_drawn,
     results_of,
     same_weights,
+    starter,
     weights_of,
 )
 
@@ -153,12 +154,7 @@ def few_images_eagerly():
 @pytest.fixture(scope="module")
 def start(tmp_path_factory):
     """`start(**fields)`: an experiment with a folder of its own."""
-
-    def start(**fields):
-        run_dir = str(tmp_path_factory.mktemp("runs") / "run")
-        return Experiment(**{**TINY, **BRIEF, "run_dir": run_dir, **fields})
-
-    return start
+    return starter(tmp_path_factory, {**TINY, **BRIEF})
 
 
 @pytest.fixture(scope="module")
