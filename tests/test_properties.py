@@ -178,11 +178,13 @@ GEOMETRIES = st.builds(
 def test_preprocessed_images_have_the_shape_asked_for_and_are_in_range(image, wanted):
     seen = np.asarray(data.preprocess(image[None], wanted))
     assert seen.shape == (1, *wanted) and seen.dtype == np.float32
-    assert np.abs(seen).max() <= 1
+    assert np.abs(seen).max() <= 1 + 1e-5
     if image.shape == wanted:
         np.testing.assert_array_equal(data.to_uint8(seen)[0], image)
     if (image == image.flat[0]).all():
-        np.testing.assert_allclose(seen, image.flat[0] / 127.5 - 1, atol=1e-5)
+        # TensorFlow's three weights of luma sum to 0.9999: white of 255 turns to gray of 254.97.
+        luma = 0.9999 if image.shape[-1] > wanted[-1] else 1.0
+        np.testing.assert_allclose(seen, luma * image.flat[0] / 127.5 - 1, atol=1e-5)
 
 
 @looking(few=25, many=1000)

@@ -21,7 +21,7 @@ def preprocess(images, image_shape: tuple[int, int, int]) -> tf.Tensor:
         image_shape: (height, width, channels) wanted, channels 1 or 3.
 
     Returns:
-        float32, shape (batch, height, width, channels), values in [-1, 1].
+        float32, shape (batch, height, width, channels), values in [-1, 1] up to rounding.
 
     Raises:
         InputError: another rank or number of channels.

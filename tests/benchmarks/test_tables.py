@@ -10,6 +10,7 @@ import input_pipeline
 import measuring
 import peer_pytorch
 import pytest
+import soak
 import train_step
 
 from keras_i2i.training.experiment import Experiment
@@ -142,3 +143,24 @@ def test_the_peer_computes_the_same(method):
     )
     assert checked.returncode == 0, checked.stdout + checked.stderr[-3000:]
     assert "after an update" in checked.stdout
+
+
+def test_soak():
+    held = {"memory_mib": 900.0, "open_files": 12, "threads": 20, "files": 7, "files_mib": 1.5}
+    samples = [
+        {
+            **held,
+            "model": "seed_0_adapted",
+            "step": 100 * epoch,
+            "seconds": 50.0 * epoch,
+            "processor_seconds": 90.0 * epoch,
+            "memory_mib": 900.0 + epoch,
+        }
+        for epoch in range(1, 32)
+    ]
+    rows = cells(soak.table(samples))
+    assert len(rows) == 10
+    assert rows[0] == [
+        "seed_0_adapted", "200–400", "500", "900", "903", "12, 20", "7, 1.5",
+    ]  # fmt: skip
+    assert rows[-1][1] == "2,900–3,100"
