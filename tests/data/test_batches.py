@@ -485,6 +485,17 @@ print("one batch")
     assert done.stdout == "one batch\n"
 
 
+def test_no_fit_waits_at_its_end_for_tensorflows_tuning():
+    for batches in (
+        unpaired_batches(
+            noise(8), noise(8, labels=False), batch_size=4, image_shape=(8, 8, 1), seed=0
+        ),
+        labelled_batches(noise(8), batch_size=4, image_shape=(8, 8, 1), seed=0),
+        evaluation_batches(noise(8), batch_size=4, image_shape=(8, 8, 1)),
+    ):
+        assert batches.options().autotune.enabled is False
+
+
 def test_masks_of_the_target_are_refused():
     images, masks = scenes(2)
     for target in (stored(images, masks=masks), numbered_stored(3)):
