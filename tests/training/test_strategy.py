@@ -109,21 +109,12 @@ def assert_same_training(run, other):
             )
 
 
-class Cluster:
-    """Two workers on this machine: one is killed, both start again, then train undisturbed."""
-
-    def __init__(self, folder):
-        self.folder = folder
-        killed = {**CLASSIFIER, "run_dir": str(folder / "killed")}
-        self.before = start_workers([killed], [{**killed, "kill": [1, 0]}])
-        self.left = sorted(path.name for path in (folder / "killed" / "checkpoints").rglob("*.npz"))
-        whole = {**CLASSIFIER, "run_dir": str(folder / "whole")}
-        self.after = start_workers(*[[killed, whole]] * 2)
-
-
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory):
-    return Cluster(tmp_path_factory.mktemp("cluster"))
+    """Two workers on this machine train undisturbed: (their folder, their codes and words)."""
+    folder = tmp_path_factory.mktemp("cluster") / "whole"
+    task = [{**CLASSIFIER, "run_dir": str(folder)}]
+    return folder, start_workers(task, task)
 
 
 @pytest.fixture(scope="module")
@@ -142,30 +133,35 @@ def one_device(tmp_path_factory):
 
 class TestTwoWorkers:
     def test_they_end_well(self, cluster):
-        codes = [code for code, said in cluster.after]
-        assert codes == [0, 0], cluster.after
-        assert all("replicas 2" in said for code, said in cluster.after)
-
-    def test_the_one_that_is_left_says_so_and_ends(self, cluster):
-        (code, said), (killed, _) = cluster.before
-        assert killed == -signal.SIGKILL
-        assert code == 1
-        assert "error: Another worker is gone" in said
-        assert "Start all workers again with the same command" in said
-        assert cluster.left == ["step_0000002.npz"]
-
-    def test_started_again_they_end_as_if_none_had_been_killed(self, cluster):
-        assert "source_only, seed 0: continuing from step 2." in cluster.after[0][1]
-        killed, whole = (RunDirectory.open(cluster.folder / name) for name in ("killed", "whole"))
-        assert same_weights(killed.model("source_only", 0), whole.model("source_only", 0))
-        assert history_of(killed, "source_only") == history_of(whole, "source_only")
+        _, ends = cluster
+        assert [code for code, _ in ends] == [0, 0], ends
+        assert all("replicas 2" in said for _, said in ends)
 
     def test_only_the_chief_speaks_and_writes(self, cluster):
-        chief, other = (said for _, said in cluster.after)
+        folder, ((_, chief), (_, other)) = cluster
         assert "On 2 devices, 2 images each." in chief
         assert "seed 0" not in other
-        events = list((cluster.folder / "whole" / "tensorboard").rglob("events.out*"))
-        assert len(events) == 1
+        assert len(list((folder / "tensorboard").rglob("events.out*"))) == 1
+
+
+@pytest.mark.slow
+def test_a_worker_is_killed_and_all_are_started_again(cluster, tmp_path):
+    """They end as if none had been killed."""
+    task = {**CLASSIFIER, "run_dir": str(tmp_path / "killed")}
+    (code, said), (killed, _) = start_workers([task], [{**task, "kill": [1, 0]}])
+    assert killed == -signal.SIGKILL
+    assert code == 1
+    assert "error: Another worker is gone" in said
+    assert "Start all workers again with the same command" in said
+    left = (tmp_path / "killed" / "checkpoints").rglob("*.npz")
+    assert [path.name for path in left] == ["step_0000002.npz"]
+
+    ends = start_workers([task], [task])
+    assert [code for code, _ in ends] == [0, 0], ends
+    assert "source_only, seed 0: continuing from step 2." in ends[0][1]
+    killed, whole = (RunDirectory.open(folder) for folder in (tmp_path / "killed", cluster[0]))
+    assert same_weights(killed.model("source_only", 0), whole.model("source_only", 0))
+    assert history_of(killed, "source_only") == history_of(whole, "source_only")
 
 
 @pytest.mark.slow
