@@ -17,6 +17,14 @@ class TrainingDiverged(ArithmeticError):
     """
 
 
+class WorkerLost(ConnectionError):
+    """Another of a training's workers is gone, and it cannot go on without.
+
+    Started again, all of them go on from the last checkpoint: the command line exits with the code
+    that asks for it.
+    """
+
+
 def refuse(problems):
     """Raises an `InputError` with these on a line each; does nothing if there are none."""
     problems = list(problems)

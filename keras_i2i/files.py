@@ -6,6 +6,7 @@ import json
 import math
 import os
 import re
+import threading
 import unicodedata
 from pathlib import Path
 from typing import Any
@@ -29,10 +30,10 @@ def replacing(path: str | os.PathLike):
     """
     path = Path(path)
     # In the same folder: a rename is atomic only within one file system. With the same ending:
-    # Keras looks at it.
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    # Keras looks at it. Neither processes nor threads that write the same file share one.
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}{threading.get_ident()}{path.suffix}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        _make_folder(path.parent)
         yield temporary
         # A disk may do the rename first and the writing later, or never.
         _to_disk(temporary)
@@ -44,6 +45,14 @@ def replacing(path: str | os.PathLike):
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _make_folder(path: Path) -> None:
+    """Makes a folder and those it lies in, such that they would survive a power loss."""
+    if not path.is_dir():
+        _make_folder(path.parent)
+        path.mkdir(exist_ok=True)
+        _to_disk(path.parent)
 
 
 def _to_disk(path: Path) -> None:

@@ -1,6 +1,7 @@
 import errno
 import json
 import os
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -63,7 +64,7 @@ def test_what_is_put_in_place_is_on_the_disk_before(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "fsync", spied_fsync)
     monkeypatch.setattr(os, "replace", spied_replace)
     write_text(path, "new")
-    temporary = str(tmp_path / f".a.{os.getpid()}.txt")
+    temporary = str(tmp_path / f".a.{os.getpid()}{threading.get_ident()}.txt")
     assert done == [temporary, (temporary, str(path)), str(tmp_path)]
 
 

@@ -486,8 +486,8 @@ _calls = functools.cache(_Calls)
 def _prefetched(dataset) -> tf.data.Dataset:
     options = tf.data.Options()
     options.deterministic = True
-    # TensorFlow's tuning thinks at moments ever further apart, up to a minute, and in TensorFlow 2.21
-    # the end of a `fit` mostly waits for its next one. Untuned, what is AUTOTUNE uses every core.
+    # TensorFlow's tuning thinks at moments ever further apart, up to a minute, and a `fit` that has
+    # ended mostly waits for the next (2.21). Untuned, what is AUTOTUNE uses every core.
     options.autotune.enabled = False
     # There are no files to share out between workers.
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
-import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -141,8 +140,6 @@ class _Disk:
 
     def __init__(self, folder: Path, reader: Reader):
         self.folder, self.reader = folder, reader
-        # `replacing` keeps processes apart, not threads that write the same file.
-        self.writing = threading.Lock()
 
     def get(self, position: int, kind: str) -> np.ndarray | None:
         try:
@@ -159,7 +156,7 @@ class _Disk:
     def put(self, position: int, kind: str, array: np.ndarray) -> None:
         path = self._path(position, kind)
         try:
-            with self.writing, replacing(path) as temporary:
+            with replacing(path) as temporary:
                 np.save(temporary, array, allow_pickle=False)
         except OSError as error:
             raise InputError(

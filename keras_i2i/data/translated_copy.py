@@ -45,6 +45,7 @@ def write_translated_copy(
     batch_size: int = 256,
     image_shape: tuple[int, int, int] | None = None,
     geometry: Geometry | None = None,
+    anew: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Path:
     """Translates labelled images and writes them as FOLDER/SPLIT/CLASS/NUMBER.png.
@@ -66,6 +67,8 @@ def write_translated_copy(
         image_shape: (h, w, c) to which images are brought before they are translated, as in
             `in_memory`; None to hand them over as they are, which stored ones cannot be.
         geometry: how they are brought to `image_shape`; None for `Geometry()`.
+        anew: whether an unfinished copy is begun again, and its files replaced: for a `translate`
+            at random, whose images depend on how often it was called.
         progress: called as `progress(done, total)`, in images, after each batch, also one that was
             there already.
 
@@ -110,7 +113,7 @@ def write_translated_copy(
     with ThreadPoolExecutor() as pool:  # Compression runs outside of Python's lock.
         for start in range(0, total, batch_size):
             batch = range(start, min(start + batch_size, total))
-            if not all(files[i].exists() for i in batch):
+            if anew or not all(files[i].exists() for i in batch):
                 images, readable = _read(examples[batch.start : batch.stop], image_shape, geometry)
                 kept = [start + i for i in readable]
                 left_out += sorted(set(batch) - set(kept))

@@ -27,6 +27,7 @@ from keras_i2i.data.examples import IGNORED
 from keras_i2i.data.preprocessing import to_uint8
 from keras_i2i.errors import InputError
 from keras_i2i.evaluation.metrics import COLLAPSED_DIVERSITY
+from keras_i2i.files import replacing
 
 INK, FAINT, GRID = "#22262b", "#6b737c", "#e3e6e9"
 BEFORE, AFTER, CEILING, WRONG = "#a9b4c0", "#2f6fb0", "#22262b", "#bb3344"
@@ -78,10 +79,9 @@ def _styled(draw: Callable[..., Figure]) -> Callable[..., Path]:
     @wraps(draw)
     def save(*args, path: str | os.PathLike, **kwargs) -> Path:
         path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with matplotlib.rc_context(STYLE):
+        with matplotlib.rc_context(STYLE), replacing(path) as temporary:
             figure = draw(*args, **kwargs)
-            figure.savefig(path, format="png", bbox_inches="tight", pad_inches=0.12)
+            figure.savefig(temporary, format="png", bbox_inches="tight", pad_inches=0.12)
         return path
 
     return save

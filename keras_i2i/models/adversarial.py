@@ -174,12 +174,8 @@ class AdversarialModel(TrainsOnManyWorkers, ImageModel):
         batch = {**images, "source_labels": labels}
         for _ in range(self.generator_steps):
             self._alternate(batch)
-        return self.logs(self.running_means())
-
-    def running_means(self):
-        """What is logged so far of the epoch, name → scalar."""
         trackers = [self._loss_tracker, *self._trackers.values()]
-        return {tracker.name: tracker.result() for tracker in trackers}
+        return self.logs({tracker.name: tracker.result() for tracker in trackers})
 
     def _alternate(self, batch):
         variables = self.trainable_variables

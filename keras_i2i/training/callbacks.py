@@ -46,7 +46,7 @@ class History(keras.callbacks.Callback):
         for name, measure in self.measures.items():
             logs[name] = float(measure(self.model))
         entry = {
-            "step": int(self.model.optimizer.iterations.numpy()),
+            "step": (epoch + 1) * self.params["steps"],
             "seconds": round(self._before + time.monotonic() - self._started, 1),
             # NumPy's, because of several devices it is one variable for each.
             "learning_rate": float(ops.convert_to_numpy(self.model.optimizer.learning_rate)),

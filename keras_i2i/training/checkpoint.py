@@ -30,8 +30,8 @@ class Checkpoint(keras.callbacks.Callback):
     """Saves all that training needs to go on, and restores it.
 
     That is every variable of the model (the random generators' states among them), of both
-    optimizers, and the running means of the epoch that has begun. The data need none: a batch is a
-    function of the seed and the step's number.
+    optimizers, and the running means and the log of the epoch that has begun. The data need none: a
+    batch is a function of the seed and the step's number.
 
     It saves after the last step of each epoch, before anything is measured there, and within an
     epoch every so many minutes or steps and when a signal asks the run to stop. Put it after the
@@ -85,7 +85,7 @@ class Checkpoint(keras.callbacks.Callback):
         self._writes = replicas is None or replicas.is_chief
         self._signals = signals or Signals()
         self._before_saving = before_saving
-        self._means_then = ()
+        self._means_then, self._logs_then = (), {}
         self.restored = self.saved = Position()
 
     def restore(self):
@@ -131,9 +131,14 @@ class Checkpoint(keras.callbacks.Callback):
             for number, variable in enumerate(self._means)
             if f"mean_{number}" in expected
         ]
+        self._logs_then = {
+            name.removeprefix("log_"): float(arrays[name])
+            for name in arrays
+            if name.startswith("log_")
+        }
         self.restored = self.saved = Position(step, int(arrays["epoch"]), float(arrays["seconds"]))
 
-    def _save(self, step, epoch):
+    def _save(self, step, epoch, logs):
         self._before_saving(step)
         if not self._writes:
             return
@@ -143,6 +148,7 @@ class Checkpoint(keras.callbacks.Callback):
         arrays |= {f"variable_{n}": v.numpy() for n, v in enumerate(self._variables)}
         if step > epoch * self._per_epoch:
             arrays |= {f"mean_{n}": v.numpy() for n, v in enumerate(self._means)}
+            arrays |= {f"log_{name}": value for name, value in logs.items()}
         self._folder.write(step, {name: np.asarray(array) for name, array in arrays.items()})
         self.saved, self._saved_at = position, time.monotonic()
 
@@ -168,7 +174,8 @@ class Checkpoint(keras.callbacks.Callback):
         So callbacks get the epochs and batches that they would have got without interruption.
         """
         model = self.model
-        train, logs = model.train_function, model.running_means()
+        # Of several devices the means alone do not tell what was logged.
+        train, logs = model.train_function, self._logs_then
         calls = iter(range(steps // model.steps_per_execution))
 
         def passed_over(batches):
@@ -184,7 +191,7 @@ class Checkpoint(keras.callbacks.Callback):
         is_last = batch + 1 == self._per_epoch
         stops = self._signals.received is not None
         if step > self.saved.step and (is_last or stops or self._is_due(step)):
-            self._save(step, self._epoch)
+            self._save(step, self._epoch, logs)
         if is_last or (stops and step >= self.saved.step):
             self._signals.heed(f"step {step} is saved")
 
@@ -196,7 +203,7 @@ class Checkpoint(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         """With replicas on several machines, saves."""
         if self._whole_epochs:
-            self._save((epoch + 1) * self._per_epoch, epoch + 1)
+            self._save((epoch + 1) * self._per_epoch, epoch + 1, logs)
 
 
 def _as(variable, array):

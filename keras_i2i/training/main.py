@@ -7,7 +7,7 @@ import sys
 from absl import app
 from absl import flags as absl_flags
 
-from keras_i2i.errors import InputError, TrainingDiverged, refuse
+from keras_i2i.errors import InputError, TrainingDiverged, WorkerLost, refuse
 from keras_i2i.training import configs, flags, logs
 from keras_i2i.training.run_directory import RunDirectory
 from keras_i2i.training.stopping import RUN_AGAIN, Signals, Stopped
@@ -145,7 +145,7 @@ def run_command(command):
                 command(problems)
         except _told() as error:
             print(f"error: {getattr(error, 'message', None) or error}", file=sys.stderr)
-            return RUN_AGAIN if isinstance(error, ConnectionError) else 1
+            return RUN_AGAIN if isinstance(error, WorkerLost) else 1
         except KeyboardInterrupt as error:
             what = str(error) if isinstance(error, Stopped) else "Interrupted."
             print(f"\n{what} The same command goes on where it stopped.", file=sys.stderr)

@@ -46,7 +46,7 @@ def record(run, fingerprints, devices, log):
     """
     start = {
         "date": _now(),
-        "continues": (run.path / "history").exists(),
+        "continues": any((run.path / name).exists() for name in ("history", "checkpoints")),
         "command": _command(),
         "versions": versions(),
         "git": revision(pathlib.Path(__file__).parents[2]),

@@ -9,7 +9,7 @@ import re
 import tensorflow as tf
 
 from keras_i2i import data
-from keras_i2i.errors import InputError
+from keras_i2i.errors import InputError, WorkerLost
 from keras_i2i.models.many_workers import is_spread
 
 STRATEGIES = ("auto", "one", "mirrored", "multiworker")
@@ -98,10 +98,10 @@ class Replicas:
 
     @contextlib.contextmanager
     def together(self):
-        """In this block, a worker that is gone is a `ConnectionError` that says what to do.
+        """In this block, a worker that is gone is a `WorkerLost` that says what to do.
 
         Raises:
-            ConnectionError: in place of the `tf.errors.OpError` that it became.
+            WorkerLost: in place of the `tf.errors.OpError` that it became.
         """
         try:
             yield
@@ -109,10 +109,10 @@ class Replicas:
             if not self.many_workers:
                 raise
             reason = re.search(r"aborted by: (.+)|\Z", error.message)[1] or "nothing more."
-            raise ConnectionError(
+            raise WorkerLost(
                 "Another worker is gone, and the training cannot go on without it. Start all "
                 "workers again with the same command: it goes on from the last checkpoint. "
-                f"TensorFlow says: {reason[1]}"
+                f"TensorFlow says: {reason}"
             ) from error
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+import shutil
 
 import keras
 import numpy as np
@@ -66,7 +67,7 @@ def train(experiment, log=print, only=()):
             not as their domain says, a step is unknown or needs one that is not finished, or the
             devices cannot share the batch. Unless it is a step, nothing is written before.
         TrainingDiverged: a loss or a weight is not finite any more; the last checkpoint is whole.
-        ConnectionError: another worker is gone.
+        WorkerLost: another worker is gone.
         OSError: a disk is full; the message says which checkpoint there is.
         stopping.Stopped: SIGTERM or Ctrl-C has stopped it, a `KeyboardInterrupt`; train again and
             it goes on.
@@ -400,7 +401,10 @@ def _run_step(run, step, seed, domains, replicas, signals, log):
         replicas.from_chief(lambda: _write_translated_copy(run, seed, domains))
     elif step == "sum":
         replicas.from_chief(lambda: _choose_weight(run, seed, domains, log))
-    elif not replicas.from_chief(run.model(step, seed).exists):
+    elif replicas.from_chief(run.model(step, seed).exists):
+        # It may have been killed before it had tidied up.
+        replicas.from_chief(lambda: shutil.rmtree(run.selectable(step, seed), ignore_errors=True))
+    else:
         _train_step(run, step, seed, domains, replicas, signals, log)
 
 
@@ -540,6 +544,7 @@ def _write_translated_copy(run, seed, domains):
         translate,
         experiment.domain("source").class_names,
         **domains.shaped_first(),
+        anew=experiment.dropout_at_inference,
         progress=callbacks.progress_line(f"translated_copy, seed {seed}"),
     )
 

@@ -134,6 +134,22 @@ def test_many_threads_read_the_same_examples(cache, tmp_path):
             assert len(image) == image[0, 0, 0] - 9
 
 
+def test_readers_of_the_same_images_share_the_disk_without_knowing_of_each_other(tmp_path):
+    """As the streams of one training do: all of the target's images, and a few with labels."""
+    shelves = [Shelf(n=300) for _ in range(2)]
+    storage = storages(tmp_path)["disk"]
+    readers = [storage.applied_to(shelf.examples, "shelf") for shelf in shelves]
+    together = threading.Barrier(2)
+
+    def read_all(examples):
+        for position in range(4, 100):
+            together.wait()
+            assert len(examples.read(position)[0]) == position + 1
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(read_all, readers))
+
+
 def test_a_cache_that_cannot_be_written(tmp_path):
     (tmp_path / "file").touch()
     storage = Storage(cache="disk", cache_dir=tmp_path / "file")

@@ -152,6 +152,23 @@ def test_an_interrupted_copy_continues(fail_at, tmp_path):
     assert contents(tmp_path / "copy") == contents(tmp_path / "whole")
 
 
+def test_of_a_translator_at_random_an_interrupted_copy_is_translated_anew(tmp_path):
+    class AtRandom(Inverted):
+        def __init__(self, *arguments):
+            super().__init__(*arguments)
+            self.random = np.random.default_rng(0)
+
+        def __call__(self, images):
+            images = super().__call__(images)
+            return images ^ self.random.integers(0, 16, images.shape, np.uint8)
+
+    write(tmp_path / "whole", translate=AtRandom(), anew=True)
+    with pytest.raises(KeyboardInterrupt):
+        write(tmp_path / "copy", translate=AtRandom(2), anew=True)
+    write(tmp_path / "copy", translate=AtRandom(), anew=True)
+    assert contents(tmp_path / "copy") == contents(tmp_path / "whole")
+
+
 def test_only_batches_with_a_missing_file_are_translated_again(tmp_path):
     whole = write(tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):

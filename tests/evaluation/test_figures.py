@@ -1,9 +1,11 @@
 import io
+import pathlib
 
 import matplotlib
 import numpy as np
 import pytest
 import tensorflow as tf
+from matplotlib.figure import Figure
 from PIL import Image
 
 from keras_i2i.data.examples import IGNORED
@@ -166,6 +168,20 @@ def test_training_curves_with_gaps_and_divergence(tmp_path):
 def test_a_loss_that_is_never_finite_still_has_its_panel(tmp_path):
     history = [{"loss": float("nan"), "accuracy": 0.1}] * 3
     looks_drawn(figures.training_curves(history, path=tmp_path / "curves.png"))
+
+
+def test_a_figure_that_fails_halfway_leaves_the_one_before(tmp_path, monkeypatch):
+    path = tmp_path / "loss.png"
+    path.write_bytes(b"before")
+
+    def fail(figure, path, **options):
+        pathlib.Path(path).write_bytes(b"half")
+        raise OSError("no room")
+
+    monkeypatch.setattr(Figure, "savefig", fail)
+    with pytest.raises(OSError, match="no room"):
+        figures.training_curves([{"loss": 2.0}, {"loss": 1.0}], path=path)
+    assert [(p.name, p.read_bytes()) for p in tmp_path.iterdir()] == [("loss.png", b"before")]
 
 
 def test_matplotlib_is_left_as_it_was(tmp_path):

@@ -19,10 +19,8 @@ from .runs import alternate, equal, state
 class FakeModel:
     directions = ("source_to_target", "target_to_source")
 
-    def __init__(self, step=0):
-        self.optimizer = types.SimpleNamespace(
-            iterations=keras.Variable(step, dtype="int64"), learning_rate=keras.Variable(0.25)
-        )
+    def __init__(self):
+        self.optimizer = types.SimpleNamespace(learning_rate=keras.Variable(0.25))
 
     def translate(self, images, direction):
         return images / 2 if direction == "source_to_target" else -images
@@ -47,17 +45,18 @@ def clock(monkeypatch):
 
 class TestHistory:
     def test_each_epoch_is_written_with_losses_measures_step_and_seconds(self, tmp_path, clock):
-        model, asked = FakeModel(step=6), []
+        model, asked = FakeModel(), []
         measures = {
             "source_validation_accuracy": lambda model: asked.append(model) or np.float32(0.75),
             "target_test_accuracy": lambda model: 0.25,
         }
         history = callbacks.History(tmp_path / "new" / "history.json", 0, measures)
         history.set_model(model)
+        history.set_params({"steps": 3})
         history.on_train_begin()
         clock.now += 2.5
         logs = {"loss": np.float32(0.5)}
-        history.on_epoch_end(0, logs)
+        history.on_epoch_end(1, logs)
 
         assert json.loads(history.path.read_text()) == [
             {
@@ -78,6 +77,7 @@ class TestHistory:
         path.write_text(json.dumps([{"seconds": 10.0}, {"seconds": 20.0}, {"seconds": 30.0}]))
         history = callbacks.History(path, 2, {}, seconds=20.0)
         history.set_model(FakeModel())
+        history.set_params({"steps": 3})
         history.on_train_begin()
         clock.now += 1.5
         history.on_epoch_end(2, {})
@@ -92,15 +92,17 @@ class TestHistory:
         path.write_text(json.dumps([{"seconds": 10.0}]))
         history = callbacks.History(path, 0, {})
         history.set_model(FakeModel())
+        history.set_params({"steps": 3})
         history.on_train_begin()
         history.on_epoch_end(0, {"loss": 1.0})
         assert json.loads(path.read_text()) == [
-            {"step": 0, "seconds": 0.0, "learning_rate": 0.25, "loss": 1.0}
+            {"step": 3, "seconds": 0.0, "learning_rate": 0.25, "loss": 1.0}
         ]
 
     def test_warnings_stand_with_the_epoch_that_they_are_of(self, tmp_path, clock):
         history = callbacks.History(tmp_path / "history.json", 0, {})
         history.set_model(FakeModel())
+        history.set_params({"steps": 3})
         history.on_train_begin()
         history.on_epoch_end(0, {})
         history.warnings += ["one", "another"]

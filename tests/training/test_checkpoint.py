@@ -68,7 +68,7 @@ class TestWhatItHolds:
         fresh = state(model)
         alternate(model, range(2))
         callback.on_train_begin()
-        callback._save(5, 1)
+        callback._save(5, 1, {})
         saved = state(model)
         alternate(model, [2])
         uninterrupted = state(model)
@@ -95,7 +95,7 @@ class TestWhatItHolds:
         Checkpoint(tmp_path, make_classifier(), PER_EPOCH, keep=2)
         callback = Checkpoint(tmp_path, make_classifier(), PER_EPOCH, keep=2)
         callback.on_train_begin()
-        callback._save(3, 0)
+        callback._save(3, 0, {})
         wider = make_experiment(encoder_width=0.2).build_classifier("source")
         before = state(wider)
         with pytest.raises(InputError, match=r"step_0000003\.npz is that of another model"):
@@ -106,7 +106,7 @@ class TestWhatItHolds:
         beside = keras.Variable([1.5, -2.0], dtype="bfloat16")
         callback = Checkpoint(tmp_path, make_classifier(), PER_EPOCH, keep=2, beside=[beside])
         callback.on_train_begin()
-        callback._save(3, 1)
+        callback._save(3, 1, {})
         beside.assign([0.0, 0.0])
         callback.restore()
         assert list(np.float32(beside.numpy())) == [1.5, -2.0]
@@ -148,6 +148,20 @@ class TestWithinAnEpoch:
             assert [batch for batch, _ in seen] == [0, 1, 2] * (STEPS // PER_EPOCH - done.epoch)
             assert callback.saved.step == STEPS
 
+    def test_of_steps_passed_over_the_log_is_what_it_was(self, make_classifier, tmp_path):
+        """Several devices' logs are no function of the running means, which are summed."""
+        model = make_classifier()
+        callback = Checkpoint(tmp_path, model, PER_EPOCH, keep=1)
+        callback.on_train_begin()
+        callback._save(3, 0, {"loss": 0.1 + 0.2})
+        again = Checkpoint(tmp_path, model, PER_EPOCH, keep=1)
+        again.restore()
+        again.set_model(model)
+        model.train_function = lambda batches: {"loss": 5.0}
+        again.on_epoch_begin(0)
+        logged = [model.train_function(None) for _ in range(PER_EPOCH + 1)]
+        assert logged == [{"loss": 0.1 + 0.2}] * PER_EPOCH + [{"loss": 5.0}]
+
     def test_it_begins_anew_if_the_only_one_is_damaged(self, whole, make_classifier, tmp_path):
         model, folder = whole
         left, said = tmp_path / "left", []
@@ -164,12 +178,12 @@ class TestWithinAnEpoch:
         callback = Checkpoint(tmp_path, make_classifier(), PER_EPOCH, keep=2)
         callback.on_train_begin()
         callback._began -= 100
-        callback._save(3, 1)
+        callback._save(3, 1, {})
         assert 100 < callback.saved.seconds < 200
         again = Checkpoint(tmp_path, make_classifier(), PER_EPOCH, keep=2)
         assert again.restore() == callback.saved
         again.on_train_begin()
-        again._save(6, 2)
+        again._save(6, 2, {})
         assert again.saved.seconds >= callback.saved.seconds
 
 

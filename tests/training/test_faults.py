@@ -44,6 +44,10 @@ RUNS = {
         "method": "cyclegan", "adaptation": "on_translated_source", "dropout": 0.5,
         "dropout_at_inference": True, "ceiling": False, "generator_stages": 1,
     },
+    "cyclegan, copy of random translations": {
+        "method": "cyclegan", "adaptation": "on_translated_source", "translated_copy": True,
+        "dropout": 0.5, "dropout_at_inference": True, "ceiling": False, "generator_stages": 1,
+    },
     "dtn": {"method": "dtn", "channels": 3, "target_channels": 1, "ceiling": False},
     "lstnet": {"method": "lstnet", "ceiling": False},
 }  # fmt: skip

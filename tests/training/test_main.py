@@ -1,5 +1,6 @@
 """The two commands in this process: a user's mistakes end in a message, not in a stack trace."""
 
+import errno
 import os
 import signal
 import sys
@@ -11,7 +12,7 @@ import tensorflow as tf
 from absl import logging
 from PIL import Image
 
-from keras_i2i.errors import InputError, TrainingDiverged
+from keras_i2i.errors import InputError, TrainingDiverged, WorkerLost
 from keras_i2i.training import configs, main, train
 from keras_i2i.training.run_directory import RunDirectory
 from keras_i2i.training.stopping import Stopped
@@ -152,7 +153,7 @@ def terminated_while_it_trained():
 
 
 def left_alone():
-    raise ConnectionError("Another worker is gone.")
+    raise WorkerLost("Another worker is gone.")
 
 
 @pytest.mark.parametrize(
@@ -174,6 +175,16 @@ def test_what_need_only_be_started_again_has_a_code_of_its_own(
     code, _, err = run_command(main.train_main, *tiny_arguments)
     assert code == 75
     assert err == message
+
+
+def test_other_connections_that_break_have_not(run_command, tiny_arguments, monkeypatch):
+    def refused(experiment, only):
+        raise ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused")
+
+    monkeypatch.setattr(train, "train", refused)
+    code, _, err = run_command(main.train_main, *tiny_arguments)
+    assert code == 1
+    assert "Connection refused" in err
 
 
 def test_evaluation_may_be_told_where_the_data_are(run_command, saved_run, monkeypatch):

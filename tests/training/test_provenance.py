@@ -76,9 +76,10 @@ class TestAStart:
         for name in (platform.node(), getpass.getuser()):
             assert not name or not re.search(rf"\b{re.escape(name)}\b", text)
 
-    def test_is_added_to_those_before(self, start, run):
+    @pytest.mark.parametrize("learnt", ["history", "checkpoints"])
+    def test_is_added_to_those_before(self, learnt, start, run):
         _, before = start()
-        (run.path / "history").mkdir()
+        (run.path / learnt).mkdir()
         lines, found = start()
         assert lines == []
         assert found["starts"][0] == before["starts"][0]

@@ -12,8 +12,9 @@ import sys
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
-from keras_i2i.errors import InputError
+from keras_i2i.errors import InputError, WorkerLost
 from keras_i2i.training import strategy as strategy_module
 from keras_i2i.training import train as train_module
 from keras_i2i.training.experiment import Experiment
@@ -129,6 +130,21 @@ def one_device(tmp_path_factory):
         return runs[name]
 
     return run
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [("Collective ops is aborted by: Connection reset by peer", "Connection reset by peer"),
+     ("Something else", "nothing more.")],
+)  # fmt: skip
+def test_who_is_left_alone_is_told_why(said, told):
+    replicas = Replicas(tf.distribute.get_strategy())
+    replicas.many_workers = True
+    with (
+        pytest.raises(WorkerLost, match=f"Another worker is gone.*TensorFlow says: {told}$"),
+        replicas.together(),
+    ):
+        raise tf.errors.UnavailableError(None, None, said)
 
 
 class TestTwoWorkers:
