@@ -78,6 +78,12 @@ class OnAveragedWeights(keras.callbacks.Callback):
         for callback in self.callbacks:
             callback.set_model(model)
 
+    def set_params(self, params):
+        """Hands them on."""
+        super().set_params(params)
+        for callback in self.callbacks:
+            callback.set_params(params)
+
     def on_train_begin(self, logs=None):
         """Hands it on."""
         for callback in self.callbacks:

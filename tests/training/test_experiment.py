@@ -269,6 +269,15 @@ BAD = [
         "--adaptation=on_translated_source or sum. Received: --adaptation=reads_translated_target",
     ),
     (
+        {"augment_translations": True},
+        "--augment_translations needs a classifier that learns from them: "
+        "--adaptation=on_translated_source or sum. Received: --adaptation=joint",
+    ),
+    (
+        {"method": "cyclegan", "translated_copy": True, "augment_translations": True},
+        "--augment_translations is for translations on the fly: those of a copy are augmented",
+    ),
+    (
         {"method": "lstnet", "encoder_file": "f.keras"},
         "--encoder_file goes with --method=dtn only.",
     ),

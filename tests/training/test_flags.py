@@ -20,6 +20,7 @@ UNUSUAL = {
     "preset": "drcn",
     "adaptation": "sum",
     "translated_copy": True,
+    "augment_translations": True,
     "transductive": True,
     "source": "usps",
     "target": "mnist",
