@@ -1,5 +1,6 @@
 """Files from strangers run nothing, fill no memory, and write nowhere but where they should."""
 
+import contextlib
 import csv
 import io
 import os
@@ -9,6 +10,7 @@ import struct
 import subprocess
 import sys
 import tarfile
+import tracemalloc
 import zipfile
 import zlib
 
@@ -16,7 +18,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from data.published_files import png, write_zip
+from data.published_files import png, write_lying_zip, write_zip
 from PIL import Image, ImageFile
 
 from keras_i2i import data
@@ -79,6 +81,18 @@ def test_a_file_of_something_else_than_a_model_is_refused(tmp_path):
     write_zip(tmp_path / "layer.keras", parts)
     with pytest.raises(InputError, match=r"layer\.keras is no model that Keras can read: "):
         load_model(tmp_path / "layer.keras")
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2])
+def test_a_file_that_lies_about_sizes_is_not_loaded(method, tmp_path, monkeypatch):
+    monkeypatch.setattr(keras.saving, "load_model", lambda *args, **_: pytest.fail("it was asked"))
+    names = "metadata.json", "config.json", "model.weights.h5"
+    write_lying_zip(tmp_path / "m.keras", dict.fromkeys(names, bytes(2**25)), 1000, method)
+    words = (
+        "more than the 1,000 bytes that" if method == zipfile.ZIP_DEFLATED else "by method 12 of"
+    )
+    with little_memory(), pytest.raises(InputError, match=rf"m\.keras is no .*{words}"):
+        load_model(tmp_path / "m.keras")
 
 
 # Images
@@ -215,7 +229,7 @@ def test_names_in_a_zip_archive_are_no_paths(tmp_path):
 def test_a_file_in_an_archive_that_would_fill_the_memory_is_not_unpacked(tmp_path, monkeypatch):
     write_zip(tmp_path / "downloads" / "manual" / "1.zip", {"left/a.png": bytes(5000)})
     monkeypatch.setattr(archives, "MOST_BYTES", 4999)
-    monkeypatch.setattr(zipfile.ZipFile, "read", lambda *args: pytest.fail("it was unpacked"))
+    monkeypatch.setattr(zipfile.ZipFile, "open", lambda *args: pytest.fail("it was unpacked"))
     with pytest.raises(UnreadableError, match=r"left/a.png: 5,000 bytes, more than the 4,999 that"):
         PART.find(tmp_path)["a"].open()
 
@@ -271,6 +285,33 @@ def test_large_files_in_the_archives_of_office31_and_mnist_m(ending, tmp_path, m
         InputError, match=r"bike/a\.jpg: 100 bytes, more than the 99 that an image f"
     ):
         list(office31.parse_archive(path, "amazon"))
+
+
+@contextlib.contextmanager
+def little_memory():
+    """What is read in the block has never a megabyte in memory, as far as Python knows."""
+    tracemalloc.start()
+    try:
+        yield
+        assert tracemalloc.get_traced_memory()[1] < 10**6
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2])
+def test_archives_that_lie_about_sizes_fill_no_memory(method, tmp_path):
+    files = {"amazon/images/bike/a.jpg": bytes(2**25)}
+    path = tmp_path / "downloads" / "manual" / "1.zip"
+    write_lying_zip(path, files, 1000, method)
+    part = Part("bikes", "bike", ".jpg", ("1.zip",), "a friend")
+    words = (
+        "more than the 1,000 bytes that" if method == zipfile.ZIP_DEFLATED else "by method 12 of"
+    )
+    with little_memory():
+        with pytest.raises(UnreadableError, match=rf"a\.jpg: .*{words}"):
+            part.find(tmp_path)["a"].open()
+        with pytest.raises(InputError, match=rf"1\.zip is damaged, .*{words}"):
+            list(office31.parse_archive(path, "amazon"))
 
 
 # Names
