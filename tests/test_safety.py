@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import functools
 import io
 import os
 import pathlib
@@ -14,6 +15,7 @@ import tracemalloc
 import zipfile
 import zlib
 
+import h5py
 import keras
 import numpy as np
 import pytest
@@ -27,7 +29,7 @@ from keras_i2i.data.archives import Part
 from keras_i2i.data.examples import Unreadable, UnreadableError
 from keras_i2i.errors import InputError
 from keras_i2i.evaluation import figures, user_images
-from keras_i2i.networks.saved import load_model
+from keras_i2i.networks.saved import load_model, load_weights
 
 PACKAGE = pathlib.Path(data.__file__).parents[1]
 SOURCES = {path: path.read_text(encoding="utf-8") for path in PACKAGE.rglob("*.py")}
@@ -37,8 +39,9 @@ SOURCES = {path: path.read_text(encoding="utf-8") for path in PACKAGE.rglob("*.p
 
 
 def test_files_of_keras_are_loaded_in_one_place_and_nothing_runs_code():
-    loads = [path.name for path, text in SOURCES.items() if "saving.load_model(" in text]
-    assert loads == ["saved.py"]
+    for load in r"\bsaving\.load_model\(", r"\.load_weights\(":
+        loads = [path.name for path, text in SOURCES.items() if re.search(load, text)]
+        assert loads == ["saved.py"], load
     for path, text in SOURCES.items():
         for word in (
             r"enable_unsafe_deserialization\(", r"safe_mode=False", r"allow_pickle=True",
@@ -93,6 +96,49 @@ def test_a_file_that_lies_about_sizes_is_not_loaded(method, tmp_path, monkeypatc
     )
     with little_memory(), pytest.raises(InputError, match=rf"m\.keras is no .*{words}"):
         load_model(tmp_path / "m.keras")
+
+
+def packed(group):
+    group.create_dataset("0", data=np.zeros(2**23, "float32"), compression="gzip")
+
+
+def larger_than_said(group):
+    """A hundred numbers, of which the only chunk unpacks to 32 MB."""
+    array = group.create_dataset("0", (100,), "float32", chunks=(100,), compression="gzip")
+    array.id.write_direct_chunk((0,), zlib.compress(bytes(2**25)))
+
+
+def never_written(group):
+    group.create_dataset("0", (2**23,), "float32", fillvalue=1)
+
+
+def of_objects(group):
+    group.create_dataset("0", (9,), h5py.vlen_dtype("float32"))
+
+
+@pytest.mark.parametrize("suffix", [".weights.h5", ".keras"])
+@pytest.mark.parametrize("write", [packed, larger_than_said, never_written, of_objects])
+def test_weights_that_would_fill_the_memory_are_not_read(write, suffix, tmp_path, monkeypatch):
+    network = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
+    path = tmp_path / f"m{suffix}"
+    network.save_weights(tmp_path / "m.weights.h5")
+    load_weights(network, tmp_path / "m.weights.h5")
+    with h5py.File(tmp_path / "m.weights.h5", "a") as file:
+        group = file["layers/dense/vars"]
+        del group["0"]
+        write(group)
+    network.save(tmp_path / "m.keras")
+    with zipfile.ZipFile(tmp_path / "m.keras") as whole:
+        parts = {name: whole.read(name) for name in whole.namelist()}
+    parts["model.weights.h5"] = (tmp_path / "m.weights.h5").read_bytes()
+    write_zip(tmp_path / "m.keras", parts)
+
+    monkeypatch.setattr(keras.saving, "load_model", lambda *args, **_: pytest.fail("it was asked"))
+    monkeypatch.setattr(network, "load_weights", lambda path: pytest.fail("it was asked"))
+    load = load_model if suffix == ".keras" else functools.partial(load_weights, network)
+    words = "It unpacks to 33,554,4.. b" if write is never_written else "It has weights that are p"
+    with little_memory(), pytest.raises(InputError, match=rf"m{suffix} .* can read: {words}"):
+        load(path)
 
 
 # Images
