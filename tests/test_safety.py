@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from data.published_files import png, write_lying_zip, write_zip
-from PIL import Image, ImageFile
+from PIL import Image, ImageFile, TiffImagePlugin
 
 from keras_i2i import data
 from keras_i2i.data import archives, geometry, image_files, mnist_m, office31
@@ -206,6 +206,50 @@ def test_a_bomb_is_refused_by_its_header(name, tmp_path, monkeypatch):
     ):
         with pytest.raises(UnreadableError, match=f"{name}: more than 67,108,864 pixels, perhaps"):
             read(tmp_path / name)
+
+
+SHORT, LONG, SLONG8 = 3, 4, 17
+WIDTH, HEIGHT = 322, 323  # of a tile
+
+
+def tiff_of(side, *sides, pixels=b""):
+    """A gray BigTIFF file with deflated tiles of a size that `sides` say: (tag, type, value)."""
+    content = zlib.compress(pixels)
+    entries = [
+        (256, SHORT, side), (257, SHORT, side), (258, SHORT, 8), (259, SHORT, 8), (262, SHORT, 1),
+        *sides, (324, LONG, 16), (325, LONG, len(content)),
+    ]  # fmt: skip
+    directory = [struct.pack("<HHQQ", tag, kind, 1, value) for tag, kind, value in entries]
+    header = b"II" + struct.pack("<HHHQ", 43, 8, 0, 16 + len(content))
+    return header + content + struct.pack("<Q", len(entries)) + b"".join(directory) + bytes(8)
+
+
+@pytest.mark.parametrize(
+    ("sides", "message"),
+    [
+        ([(WIDTH, SHORT, 8192), (HEIGHT, LONG, 8208)], "tiles of more than 67,108,864 pixels, per"),
+        ([(WIDTH, LONG, 9000), (WIDTH, LONG, 16), (HEIGHT, SHORT, 9000)], "it says twice, or in"),
+        ([(WIDTH, LONG, 16), (WIDTH, LONG, 9000), (HEIGHT, SHORT, 9000)], "it says twice, or in"),
+        ([(WIDTH, SLONG8, 9000), (HEIGHT, SLONG8, 9000)], "it says twice, or in an odd way"),
+    ],
+    ids=["large", "large first", "large last", "odd"],
+)
+def test_large_tiles_of_a_small_image_are_refused(sides, message, tmp_path, monkeypatch):
+    def load(self):
+        raise AssertionError("it was decoded")
+
+    monkeypatch.setattr(TiffImagePlugin.TiffImageFile, "load", load)
+    (tmp_path / "tiles.tif").write_bytes(tiff_of(16, *sides))
+    with pytest.raises(UnreadableError, match=rf"tiles\.tif: {message}"):
+        image_files.open_image(tmp_path / "tiles.tif")
+
+
+def test_tiles_that_are_larger_than_the_image_are_read(tmp_path):
+    tile = np.arange(64 * 64).reshape(64, 64).astype("uint8")
+    sides = (WIDTH, SHORT, 64), (HEIGHT, LONG, 64)
+    (tmp_path / "tiles.tif").write_bytes(tiff_of(16, *sides, pixels=tile.tobytes()))
+    read = image_files.read_image(tmp_path / "tiles.tif", 1)
+    np.testing.assert_array_equal(read[..., 0], tile[:16, :16])
 
 
 MEASURED = """
