@@ -75,7 +75,8 @@ def open_image(path: str | os.PathLike) -> Image.Image:
 
     EXIF orientation is applied; of an animation the first frame is taken; transparency becomes
     white, as on the page that most programs show behind it. Numbers beyond 8 bits are scaled, not
-    cut: 16-bit ones from 0..65535, floats from 0..1 (or 0..255 if any is above 1).
+    cut: 16-bit ones from 0..65535, floats from 0..1 (or 0..255 if any is above 1). What is NaN
+    becomes black, and like infinities it does not say which of these ranges it is.
 
     Raises:
         UnreadableError: not an image, damaged, or of more than `MOST_PIXELS`, which the file's
@@ -295,7 +296,8 @@ def _upright(image: Image.Image) -> Image.Image:
 def _to_8_bit(image: Image.Image) -> Image.Image:
     if image.mode.startswith(("I", "F")):  # "I;16" and its relatives among them.
         values = np.asarray(image).astype("float32")
-        top = 65535 if image.mode.startswith("I") else 1 if values.max() <= 1 else 255
+        highest = values.max(where=np.isfinite(values), initial=0)
+        top = 65535 if image.mode.startswith("I") else 1 if highest <= 1 else 255
         scaled = np.round(255 * np.clip(np.nan_to_num(values) / top, 0, 1))
         return Image.fromarray(scaled.astype("uint8"))
     if image.has_transparency_data:
