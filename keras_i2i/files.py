@@ -1,13 +1,17 @@
-"""Files that are either whole or absent."""
+"""Files that are either whole or absent, and files in zip archives."""
 
 import contextlib
+import copy
 import errno
 import json
 import math
 import os
 import re
+import sys
 import threading
 import unicodedata
+import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +20,8 @@ import numpy as np
 # What the system says where there is no room, or nothing may be written.
 _CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 _TEMPORARY = re.compile(r"\..+\.\d+(\.\w+)?")  # as `replacing` names them
+
+_BLOCK = 2**16  # bytes
 
 
 @contextlib.contextmanager
@@ -74,6 +80,39 @@ def remove_leftovers(folder: Path) -> None:
     for path in folder.glob(".*"):
         if _TEMPORARY.fullmatch(path.name):
             path.unlink(missing_ok=True)
+
+
+def unpacked(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Iterator[bytes]:
+    """The content of a file in a zip archive, in blocks.
+
+    An archive may lie about the size of a file in it, and `ZipFile.read` notices only once all of
+    it is in memory. Here no more is there than two blocks, and no more comes out than was said.
+
+    Args:
+        archive: open for reading.
+        member: which file; `member.file_size` is what the archive says.
+
+    Raises:
+        zipfile.BadZipFile: there is more than that, or it is damaged, or packed otherwise than by
+            deflate: zipfile unpacks what is packed by other means without a limit.
+        OSError, EOFError, RuntimeError, zlib.error: it cannot be read or unpacked.
+    """
+    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise zipfile.BadZipFile(
+            f"packed by method {member.compress_type} of zip; expected 0 or 8 (stored or deflated)"
+        )
+    left = member.file_size
+    # zipfile would drop what is beyond the size.
+    uncut = copy.copy(member)
+    uncut.file_size = sys.maxsize
+    with archive.open(uncut) as file:
+        while block := file.read(_BLOCK):
+            left -= len(block)
+            if left < 0:
+                raise zipfile.BadZipFile(
+                    f"it unpacks to more than the {member.file_size:,} bytes that its archive says"
+                )
+            yield block
 
 
 def cannot_write(error: BaseException) -> bool:

@@ -2,12 +2,15 @@ import errno
 import json
 import os
 import threading
+import tracemalloc
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
+from data.published_files import write_lying_zip
 
-from keras_i2i.files import remove_leftovers, write_json, write_text
+from keras_i2i.files import remove_leftovers, unpacked, write_json, write_text
 
 
 def test_json_is_strict_and_plain(tmp_path):
@@ -86,3 +89,40 @@ def test_leftovers_of_killed_processes_are_removed(tmp_path):
     remove_leftovers(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(kept)
     remove_leftovers(tmp_path / "none")
+
+
+def unpacked_all(path):
+    with zipfile.ZipFile(path) as archive:
+        return [b"".join(unpacked(archive, member)) for member in archive.infolist()]
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_files_in_an_archive_are_unpacked_in_blocks(method, tmp_path):
+    random = np.random.default_rng(0)
+    contents = [random.bytes(size) for size in (0, 1, 2**16 - 1, 2**16, 2**16 + 1, 200_000)]
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", method) as archive:
+        for number, content in enumerate([*contents, bytes(10**6)]):
+            archive.writestr(str(number), content)
+        archive.mkdir("folder")
+    assert unpacked_all(tmp_path / "a.zip") == [*contents, bytes(10**6), b""]
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+@pytest.mark.parametrize("said", [0, 1000, 2**16, 2**25 - 1])
+def test_a_file_that_is_larger_than_its_archive_says_is_refused(said, method, tmp_path):
+    write_lying_zip(tmp_path / "a.zip", {"a": bytes(2**25)}, said, method)
+    with zipfile.ZipFile(tmp_path / "a.zip") as archive:
+        tracemalloc.start()
+        with pytest.raises(zipfile.BadZipFile, match=f"more than the {said:,} bytes that|CRC"):
+            for _ in unpacked(archive, archive.getinfo("a")):
+                pass
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert peak < 10**6
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_what_is_packed_by_other_means_is_not_unpacked(method, tmp_path):
+    write_lying_zip(tmp_path / "a.zip", {"a": bytes(2**20)}, 1000, method)
+    with pytest.raises(zipfile.BadZipFile, match=rf"by method {method} of zip; expected 0 or 8"):
+        unpacked_all(tmp_path / "a.zip")

@@ -1,6 +1,8 @@
 """Files from strangers run nothing, fill no memory, and write nowhere but where they should."""
 
+import contextlib
 import csv
+import functools
 import io
 import os
 import pathlib
@@ -9,15 +11,17 @@ import struct
 import subprocess
 import sys
 import tarfile
+import tracemalloc
 import zipfile
 import zlib
 
+import h5py
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from data.published_files import png, write_zip
-from PIL import Image, ImageFile
+from data.published_files import png, write_lying_zip, write_zip
+from PIL import Image, ImageFile, TiffImagePlugin
 
 from keras_i2i import data
 from keras_i2i.data import archives, geometry, image_files, mnist_m, office31
@@ -25,7 +29,7 @@ from keras_i2i.data.archives import Part
 from keras_i2i.data.examples import Unreadable, UnreadableError
 from keras_i2i.errors import InputError
 from keras_i2i.evaluation import figures, user_images
-from keras_i2i.networks.saved import load_model
+from keras_i2i.networks.saved import load_model, load_weights
 
 PACKAGE = pathlib.Path(data.__file__).parents[1]
 SOURCES = {path: path.read_text(encoding="utf-8") for path in PACKAGE.rglob("*.py")}
@@ -35,8 +39,9 @@ SOURCES = {path: path.read_text(encoding="utf-8") for path in PACKAGE.rglob("*.p
 
 
 def test_files_of_keras_are_loaded_in_one_place_and_nothing_runs_code():
-    loads = [path.name for path, text in SOURCES.items() if "saving.load_model(" in text]
-    assert loads == ["saved.py"]
+    for load in r"\bsaving\.load_model\(", r"\.load_weights\(":
+        loads = [path.name for path, text in SOURCES.items() if re.search(load, text)]
+        assert loads == ["saved.py"], load
     for path, text in SOURCES.items():
         for word in (
             r"enable_unsafe_deserialization\(", r"safe_mode=False", r"allow_pickle=True",
@@ -79,6 +84,61 @@ def test_a_file_of_something_else_than_a_model_is_refused(tmp_path):
     write_zip(tmp_path / "layer.keras", parts)
     with pytest.raises(InputError, match=r"layer\.keras is no model that Keras can read: "):
         load_model(tmp_path / "layer.keras")
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2])
+def test_a_file_that_lies_about_sizes_is_not_loaded(method, tmp_path, monkeypatch):
+    monkeypatch.setattr(keras.saving, "load_model", lambda *args, **_: pytest.fail("it was asked"))
+    names = "metadata.json", "config.json", "model.weights.h5"
+    write_lying_zip(tmp_path / "m.keras", dict.fromkeys(names, bytes(2**25)), 1000, method)
+    words = (
+        "more than the 1,000 bytes that" if method == zipfile.ZIP_DEFLATED else "by method 12 of"
+    )
+    with little_memory(), pytest.raises(InputError, match=rf"m\.keras is no .*{words}"):
+        load_model(tmp_path / "m.keras")
+
+
+def packed(group):
+    group.create_dataset("0", data=np.zeros(2**23, "float32"), compression="gzip")
+
+
+def larger_than_said(group):
+    """A hundred numbers, of which the only chunk unpacks to 32 MB."""
+    array = group.create_dataset("0", (100,), "float32", chunks=(100,), compression="gzip")
+    array.id.write_direct_chunk((0,), zlib.compress(bytes(2**25)))
+
+
+def never_written(group):
+    group.create_dataset("0", (2**23,), "float32", fillvalue=1)
+
+
+def of_objects(group):
+    group.create_dataset("0", (9,), h5py.vlen_dtype("float32"))
+
+
+@pytest.mark.parametrize("suffix", [".weights.h5", ".keras"])
+@pytest.mark.parametrize("write", [packed, larger_than_said, never_written, of_objects])
+def test_weights_that_would_fill_the_memory_are_not_read(write, suffix, tmp_path, monkeypatch):
+    network = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
+    path = tmp_path / f"m{suffix}"
+    network.save_weights(tmp_path / "m.weights.h5")
+    load_weights(network, tmp_path / "m.weights.h5")
+    with h5py.File(tmp_path / "m.weights.h5", "a") as file:
+        group = file["layers/dense/vars"]
+        del group["0"]
+        write(group)
+    network.save(tmp_path / "m.keras")
+    with zipfile.ZipFile(tmp_path / "m.keras") as whole:
+        parts = {name: whole.read(name) for name in whole.namelist()}
+    parts["model.weights.h5"] = (tmp_path / "m.weights.h5").read_bytes()
+    write_zip(tmp_path / "m.keras", parts)
+
+    monkeypatch.setattr(keras.saving, "load_model", lambda *args, **_: pytest.fail("it was asked"))
+    monkeypatch.setattr(network, "load_weights", lambda path: pytest.fail("it was asked"))
+    load = load_model if suffix == ".keras" else functools.partial(load_weights, network)
+    words = "It unpacks to 33,554,4.. b" if write is never_written else "It has weights that are p"
+    with little_memory(), pytest.raises(InputError, match=rf"m{suffix} .* can read: {words}"):
+        load(path)
 
 
 # Images
@@ -148,15 +208,62 @@ def test_a_bomb_is_refused_by_its_header(name, tmp_path, monkeypatch):
             read(tmp_path / name)
 
 
+SHORT, LONG, SLONG8 = 3, 4, 17
+WIDTH, HEIGHT = 322, 323  # of a tile
+
+
+def tiff_of(side, *sides, pixels=b""):
+    """A gray BigTIFF file with deflated tiles of a size that `sides` say: (tag, type, value)."""
+    content = zlib.compress(pixels)
+    entries = [
+        (256, SHORT, side), (257, SHORT, side), (258, SHORT, 8), (259, SHORT, 8), (262, SHORT, 1),
+        *sides, (324, LONG, 16), (325, LONG, len(content)),
+    ]  # fmt: skip
+    directory = [struct.pack("<HHQQ", tag, kind, 1, value) for tag, kind, value in entries]
+    header = b"II" + struct.pack("<HHHQ", 43, 8, 0, 16 + len(content))
+    return header + content + struct.pack("<Q", len(entries)) + b"".join(directory) + bytes(8)
+
+
+@pytest.mark.parametrize(
+    ("sides", "message"),
+    [
+        ([(WIDTH, SHORT, 8192), (HEIGHT, LONG, 8208)], "tiles of more than 67,108,864 pixels, per"),
+        ([(WIDTH, LONG, 9000), (WIDTH, LONG, 16), (HEIGHT, SHORT, 9000)], "it says twice, or in"),
+        ([(WIDTH, LONG, 16), (WIDTH, LONG, 9000), (HEIGHT, SHORT, 9000)], "it says twice, or in"),
+        ([(WIDTH, SLONG8, 9000), (HEIGHT, SLONG8, 9000)], "it says twice, or in an odd way"),
+    ],
+    ids=["large", "large first", "large last", "odd"],
+)
+def test_large_tiles_of_a_small_image_are_refused(sides, message, tmp_path, monkeypatch):
+    def load(self):
+        raise AssertionError("it was decoded")
+
+    monkeypatch.setattr(TiffImagePlugin.TiffImageFile, "load", load)
+    (tmp_path / "tiles.tif").write_bytes(tiff_of(16, *sides))
+    with pytest.raises(UnreadableError, match=rf"tiles\.tif: {message}"):
+        image_files.open_image(tmp_path / "tiles.tif")
+
+
+def test_tiles_that_are_larger_than_the_image_are_read(tmp_path):
+    tile = np.arange(64 * 64).reshape(64, 64).astype("uint8")
+    sides = (WIDTH, SHORT, 64), (HEIGHT, LONG, 64)
+    (tmp_path / "tiles.tif").write_bytes(tiff_of(16, *sides, pixels=tile.tobytes()))
+    read = image_files.read_image(tmp_path / "tiles.tif", 1)
+    np.testing.assert_array_equal(read[..., 0], tile[:16, :16])
+
+
+# In kilobytes, by Linux: what `resource` says of a process begins with what its parent had.
 MEASURED = """
-import resource, sys
+import re, sys
 from keras_i2i.data.image_files import open_image
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+def most():
+    return int(re.search(r"VmHWM:\\s+(\\d+) kB", open("/proc/self/status").read())[1])
+before = most()
 try:
     open_image(sys.argv[1])
 except ValueError as error:
     print(error)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+print(most() - before)
 """
 
 
@@ -215,7 +322,7 @@ def test_names_in_a_zip_archive_are_no_paths(tmp_path):
 def test_a_file_in_an_archive_that_would_fill_the_memory_is_not_unpacked(tmp_path, monkeypatch):
     write_zip(tmp_path / "downloads" / "manual" / "1.zip", {"left/a.png": bytes(5000)})
     monkeypatch.setattr(archives, "MOST_BYTES", 4999)
-    monkeypatch.setattr(zipfile.ZipFile, "read", lambda *args: pytest.fail("it was unpacked"))
+    monkeypatch.setattr(zipfile.ZipFile, "open", lambda *args: pytest.fail("it was unpacked"))
     with pytest.raises(UnreadableError, match=r"left/a.png: 5,000 bytes, more than the 4,999 that"):
         PART.find(tmp_path)["a"].open()
 
@@ -271,6 +378,33 @@ def test_large_files_in_the_archives_of_office31_and_mnist_m(ending, tmp_path, m
         InputError, match=r"bike/a\.jpg: 100 bytes, more than the 99 that an image f"
     ):
         list(office31.parse_archive(path, "amazon"))
+
+
+@contextlib.contextmanager
+def little_memory():
+    """What is read in the block has never a megabyte in memory, as far as Python knows."""
+    tracemalloc.start()
+    try:
+        yield
+        assert tracemalloc.get_traced_memory()[1] < 10**6
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2])
+def test_archives_that_lie_about_sizes_fill_no_memory(method, tmp_path):
+    files = {"amazon/images/bike/a.jpg": bytes(2**25)}
+    path = tmp_path / "downloads" / "manual" / "1.zip"
+    write_lying_zip(path, files, 1000, method)
+    part = Part("bikes", "bike", ".jpg", ("1.zip",), "a friend")
+    words = (
+        "more than the 1,000 bytes that" if method == zipfile.ZIP_DEFLATED else "by method 12 of"
+    )
+    with little_memory():
+        with pytest.raises(UnreadableError, match=rf"a\.jpg: .*{words}"):
+            part.find(tmp_path)["a"].open()
+        with pytest.raises(InputError, match=rf"1\.zip is damaged, .*{words}"):
+            list(office31.parse_archive(path, "amazon"))
 
 
 # Names

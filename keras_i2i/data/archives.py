@@ -18,6 +18,7 @@ from keras_i2i.data.examples import Stored, UnreadableError
 from keras_i2i.data.image_files import MOST_BYTES, file_key
 from keras_i2i.data.published import NamedBytes, manual_folder
 from keras_i2i.errors import InputError
+from keras_i2i.files import unpacked
 
 
 @dataclasses.dataclass(frozen=True)
@@ -159,16 +160,17 @@ class _Archive:
         self._lock = threading.Lock()
 
     def read(self, name: str) -> bytes:
-        check_size(name, self._zip.getinfo(name).file_size)
+        member = self._zip.getinfo(name)
+        check_size(name, member.file_size)
         # One at a time: threads share the handle. Decoding an image takes far longer than this.
         with self._lock:
-            return self._zip.read(name)
+            return b"".join(unpacked(self._zip, member))
 
 
 def check_size(name: str, size: int) -> None:
     """Checks what an archive says of the size of a file in it, before the file is unpacked.
 
-    A file of a few kilobytes may hold one of gigabytes; no reader unpacks more than it says.
+    A file of a few kilobytes may hold one of gigabytes; no reader here unpacks more than it says.
 
     Args:
         name: the file's, for the message.

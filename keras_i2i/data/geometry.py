@@ -97,7 +97,9 @@ class Geometry:
         image, _ = self._cut(image, None, image_shape, _center)
         return image
 
-    def whole(self, image, image_shape: tuple[int, int, int]) -> tf.Tensor:
+    def whole(
+        self, image, image_shape: tuple[int, int, int], at_most: int | None = None
+    ) -> tf.Tensor:
         """Brings a whole image to the scale at which training sees its squares.
 
         For segmentation, where a network that takes images of any size reads them uncut: the square
@@ -106,11 +108,13 @@ class Geometry:
         Args:
             image: as for `for_training`.
             image_shape: (H, W, C) of the squares, C 1 or 3.
+            at_most: how many pixels there is memory for a network to read. Larger results become
+                smaller than training sees them, in the same aspect. None: as many as there are.
 
         Returns:
             float32, values in [-1, 1], shape (h', w', C): with a `crop_size` (H, W) / crop_size
             times the image after step 1; with fit "crop" alone the shorter side becomes H (and W);
-            with neither, it is (H, W).
+            with neither, it is (H, W), also if that is more than `at_most`.
 
         Raises:
             InputError: another rank or number of channels, or so long an image that the result
@@ -122,6 +126,9 @@ class Geometry:
             return preprocess(image[tf.newaxis], image_shape)[0]
         scaled, square = self._scaled_and_square(image)
         size = _bounded(tf.maximum(_rounded_ratio(scaled * image_shape[:2], square), 1), image)
+        if at_most is not None:
+            shrunk = tf.sqrt(at_most / tf.reduce_prod(size)) * tf.cast(size, tf.float64)
+            size = tf.minimum(size, tf.maximum(tf.cast(shrunk, tf.int64), 1))
         view = _View(scaled, tf.zeros_like(scaled), scaled, size)
         return _in_range(view.of_image(image), image_shape[2])
 

@@ -9,6 +9,7 @@ import contextlib
 import functools
 import itertools
 import os
+import struct
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -28,6 +29,10 @@ MOST_PIXELS = 2**26  # 8192 x 8192
 MOST_BYTES = 2**29  # of a file, which is in memory as a whole
 
 _HEADERS = 100
+
+# Of TIFF: the tags of a tile's width and height, and the types SHORT and LONG.
+_TILE_SIDES = (322, 323)
+_TILE_TYPES = (3, 4)
 
 # How an image is turned upright, by its EXIF orientation.
 _ORIENTATION = 0x0112
@@ -70,7 +75,8 @@ def open_image(path: str | os.PathLike) -> Image.Image:
 
     EXIF orientation is applied; of an animation the first frame is taken; transparency becomes
     white, as on the page that most programs show behind it. Numbers beyond 8 bits are scaled, not
-    cut: 16-bit ones from 0..65535, floats from 0..1 (or 0..255 if any is above 1).
+    cut: 16-bit ones from 0..65535, floats from 0..1 (or 0..255 if any is above 1). What is NaN
+    becomes black, and like infinities it does not say which of these ranges it is.
 
     Raises:
         UnreadableError: not an image, damaged, or of more than `MOST_PIXELS`, which the file's
@@ -202,14 +208,19 @@ def opened(path: str | os.PathLike) -> Iterator[Image.Image]:
     """An image file whose header is read; whatever fails in the block is the file's fault.
 
     Raises:
-        UnreadableError: not an image, so large that it may be a decompression bomb, or the block
-            could not do with it what it wanted.
+        UnreadableError: not an image, so large (or of such large tiles) that it may be a
+            decompression bomb, or the block could not do with it what it wanted.
     """
     try:
         with Image.open(path, formats=_formats()) as image:
             # Pillow only warns between its own limit and twice that.
             if image.width * image.height > MOST_PIXELS:
                 raise Image.DecompressionBombError
+            if image.format == "TIFF" and _tile_pixels(image) > MOST_PIXELS:
+                raise UnreadableError(
+                    f"{path}: tiles of more than {MOST_PIXELS:,} pixels, perhaps a file made to "
+                    "fill the memory; save it without tiles"
+                )
             yield image
     except InputError:  # The block's own.
         raise
@@ -221,6 +232,34 @@ def opened(path: str | os.PathLike) -> Iterator[Image.Image]:
     except Exception as error:  # Decoders raise almost anything for damaged files.
         reason = "not an image" if isinstance(error, UnidentifiedImageError) else error
         raise UnreadableError(f"{path}: {reason}") from None
+
+
+def _tile_pixels(image: Image.Image) -> int:
+    """How many pixels a tile of a TIFF file has; 0 of a file that has none.
+
+    libtiff unpacks a tile as a whole, however small the image; strips end where the image does.
+
+    Raises:
+        ValueError: the file says it twice, or in an odd way: libtiff may read another number than
+            Pillow.
+    """
+    file = image.fp
+    file.seek(0)
+    is_big = 43 in file.read(4)[2:]  # BigTIFF's version
+    order = "<" if image.tag_v2.prefix == b"II" else ">"
+    length = struct.Struct(order + ("Q" if is_big else "H"))
+    entry = struct.Struct(order + ("HHQ8x" if is_big else "HHL4x"))  # tag, type, how many, value
+    file.seek(image.tag_v2.offset)
+    (entries,) = length.unpack(file.read(length.size))
+    if entries >= 2**16:
+        raise ValueError(f"it has a directory of {entries:,} entries")
+    found = entry.iter_unpack(file.read(entries * entry.size))
+    sides = [(tag, kind, number) for tag, kind, number in found if tag in _TILE_SIDES]
+    is_plain = all(kind in _TILE_TYPES and number == 1 for _, kind, number in sides)
+    if not is_plain or len({tag for tag, _, _ in sides}) < len(sides):
+        raise ValueError("it says twice, or in an odd way, how large its tiles are")
+    width, height = (image.tag_v2.get(tag, 0) for tag in _TILE_SIDES)
+    return width * height
 
 
 @functools.cache
@@ -257,7 +296,8 @@ def _upright(image: Image.Image) -> Image.Image:
 def _to_8_bit(image: Image.Image) -> Image.Image:
     if image.mode.startswith(("I", "F")):  # "I;16" and its relatives among them.
         values = np.asarray(image).astype("float32")
-        top = 65535 if image.mode.startswith("I") else 1 if values.max() <= 1 else 255
+        highest = values.max(where=np.isfinite(values), initial=0)
+        top = 65535 if image.mode.startswith("I") else 1 if highest <= 1 else 255
         scaled = np.round(255 * np.clip(np.nan_to_num(values) / top, 0, 1))
         return Image.fromarray(scaled.astype("uint8"))
     if image.has_transparency_data:

@@ -37,6 +37,7 @@ from keras_i2i.data.archives import check_size
 from keras_i2i.data.domain import Domain
 from keras_i2i.data.examples import StoredExamples
 from keras_i2i.errors import InputError
+from keras_i2i.files import unpacked
 
 CLASS_NAMES = (
     "back_pack",
@@ -169,7 +170,8 @@ def _files(path: pathlib.Path) -> Iterator[tuple[str, int, Callable[[], bytes]]]
     elif path.suffix == ".zip":
         with zipfile.ZipFile(path) as archive:
             for member in archive.infolist():
-                yield member.filename, member.file_size, functools.partial(archive.read, member)
+                blocks = unpacked(archive, member)
+                yield member.filename, member.file_size, functools.partial(b"".join, blocks)
     else:
         with tarfile.open(path, "r:gz") as archive:
             for member in archive:

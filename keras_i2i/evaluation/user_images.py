@@ -21,7 +21,9 @@ from keras_i2i.evaluation import figures
 from keras_i2i.files import in_utf8, write_text
 
 BATCH = 64
-LARGEST = 4_000_000  # pixels of which the logits of a few dozen classes fit into memory
+# Pixels that fit into memory with all that a network makes of them, and with the logits of a few
+# dozen classes.
+LARGEST = 4_000_000
 SHOWN_HEIGHT = 128
 GAP = 4
 
@@ -138,7 +140,7 @@ def _shares(
         picture, name = Image.fromarray(classes), _picture_name(number, file)
         picture.putpalette(np.array(palette, "uint8").tobytes())
         picture.save(folder / name)
-        overlaid = (0.5 * image + 0.5 * figures.paint(classes, palette)).astype("uint8")
+        overlaid = _overlaid(image, figures.paint(classes, palette))
         row = {"image": image, "overlaid": overlaid, "classes": classes}
         figures.segmentation_panels([row], class_names, palette, path=out_dir / "panels" / name)
         counts = np.bincount(classes.ravel(), minlength=len(class_names))
@@ -149,13 +151,20 @@ def _classes(model: Any, image: np.ndarray, geometry: Geometry) -> np.ndarray:
     """The class of each pixel of an image (h, w, 3), uint8 (h, w)."""
     height, width = image.shape[:2]
     scale = min(1, (LARGEST / (height * width)) ** 0.5)
-    view = np.asarray(geometry.whole(image, model.image_shape_of("target")))
+    view = np.asarray(geometry.whole(image, model.image_shape_of("target"), at_most=LARGEST))
     size = max(1, round(scale * height)), max(1, round(scale * width))
     classes = model.segment(view, domain="target", size=size).argmax(axis=-1).astype("uint8")
     if classes.shape == (height, width):
         return classes
     enlarged = Image.fromarray(classes).resize((width, height), Image.Resampling.NEAREST)
     return np.asarray(enlarged)
+
+
+def _overlaid(image: np.ndarray, painted: np.ndarray) -> np.ndarray:
+    """The mean of two uint8 images, rounded down; of the largest, floats would take gigabytes."""
+    both = np.add(image, painted, dtype="uint16")
+    both >>= 1
+    return both.astype("uint8")
 
 
 def find_images(pattern: str | os.PathLike) -> list[Path]:

@@ -11,7 +11,6 @@ convolutions"; Chen et al. 2018, "DeepLab"). This is exact: of the features at s
 """
 
 import pathlib
-import warnings
 from typing import Any, NamedTuple
 
 import keras
@@ -20,7 +19,7 @@ from keras import layers, ops
 from keras_i2i.errors import InputError
 from keras_i2i.networks.layers import scaled
 from keras_i2i.networks.normalization import BatchNormalization, batch_norm
-from keras_i2i.networks.saved import load_model
+from keras_i2i.networks.saved import load_model, load_weights
 
 # By how much every backbone shrinks its image.
 STRIDE = 32
@@ -395,10 +394,7 @@ def _from_file(plain, name, path):
     try:
         if path.suffix == ".keras":
             return load_model(path, compile=False)
-        with warnings.catch_warnings():
-            # Keras warns of parts that a file lacks: then it is another network's.
-            warnings.simplefilter("error", UserWarning)
-            plain.load_weights(path)
+        load_weights(plain, path)
         return plain
     except Exception as error:  # What strangers put into files may raise anything.
         raise InputError(

@@ -43,7 +43,7 @@ def signatures(model, class_names: Sequence[str], geometry: Geometry | None = No
     - `segment`: `images` uint8 (n, h, w, C) → `class_ids` uint8 (n, h, w), `probabilities` float32
       (n, h, w, K); of at most four million pixels each
     - `segment_bytes`: `image_bytes` string (n,) → `image_bytes` string (n,), gray PNG of class ids,
-      as large as the image
+      as large as the image; the network reads at most four million pixels, else a smaller image
     - `serving_default`: `classify`, else `segment`, else the first `translate_DIRECTION`
 
     h and w are any; `image_bytes` are JPEG or PNG files of any sizes, see `decoding.decode`. Files
@@ -270,6 +270,9 @@ def _segmenting(model, geometry):
         tf.TensorSpec((2,), tf.int32),
     )
 
+    def see(image):
+        return geometry.whole(image, shape, at_most=MOST_PIXELS)
+
     def segment(images):
         images = _checked(images, (None, None, None, channels))
         size = tf.shape(images)[1:3]
@@ -277,15 +280,13 @@ def _segmenting(model, geometry):
         message = f"Expected images of at most {MOST_PIXELS} pixels; segment_bytes takes larger "
         message += "ones. Received height and width:"
         with tf.control_dependencies([tf.debugging.Assert(few, [message, size])]):
-            views = _mapped(lambda image: geometry.whole(image, shape), images, view)
+            views = _mapped(see, images, view)
         probabilities = tf.nn.softmax(read_pixels(views, size))
         class_ids = tf.cast(tf.argmax(probabilities, axis=-1), tf.uint8)
         return {"class_ids": class_ids, "probabilities": probabilities}
 
     def segment_file(encoded):
-        view, size = _read(
-            encoded, channels, lambda image: (geometry.whole(image, shape), tf.shape(image)[:2])
-        )
+        view, size = _read(encoded, channels, lambda image: (see(image), tf.shape(image)[:2]))
         # The logits of larger ones would not fit into memory.
         pixels = tf.reduce_prod(tf.cast(size, tf.float64))
         scale = tf.minimum(tf.sqrt(MOST_PIXELS / pixels), 1)

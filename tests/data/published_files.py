@@ -2,6 +2,7 @@
 
 import io
 import zipfile
+import zlib
 
 import numpy as np
 from PIL import Image
@@ -30,6 +31,16 @@ def write_zip(path, files):
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, content in files.items():
             archive.writestr(name, content)
+
+
+def write_lying_zip(path, files, said, method=zipfile.ZIP_DEFLATED):
+    """A zip archive that says that each of its files has `said` bytes, and is right of no more."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with zipfile.ZipFile(path, "w", method) as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+            member = archive.getinfo(name)
+            member.file_size, member.CRC = said, zlib.crc32(content[:said])
 
 
 def write_folder(path, files):

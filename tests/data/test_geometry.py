@@ -236,6 +236,23 @@ def test_size_of_the_whole_image(geometry, expected):
     assert geometry.whole(noise(40, 68), (16, 16, 3)).shape == (*expected, 3)
 
 
+@pytest.mark.parametrize(
+    ("at_most", "expected"),
+    [(None, (40, 68)), (2720, (40, 68)), (2719, (39, 67)), (680, (20, 34)), (100, (7, 13))],
+)
+def test_a_whole_image_of_too_many_pixels_is_shrunk(at_most, expected):
+    geometry, image = Geometry(crop_size=16), noise(40, 68)
+    whole = geometry.whole(image, (16, 16, 3), at_most)
+    assert whole.shape == (*expected, 3)
+    graph = tf.function(
+        lambda image: geometry.whole(image, (16, 16, 3), at_most),
+        input_signature=[tf.TensorSpec((None, None, 3), tf.uint8)],
+    )
+    np.testing.assert_allclose(graph(image), whole, atol=1e-5)
+    smaller = tf.image.resize(preprocess(image[np.newaxis], image.shape), expected, antialias=True)
+    np.testing.assert_allclose(whole, smaller[0], atol=0.01)
+
+
 @pytest.mark.parametrize("geometry", GEOMETRIES)
 def test_the_whole_image_has_the_scale_of_training(geometry):
     """What training sees is a piece of it."""

@@ -86,6 +86,15 @@ def test_modes_of_tiff(mode, value, expected, tmp_path):
     assert image.getpixel((0, 0)) == (expected,) * 3
 
 
+@pytest.mark.parametrize("unit", [1, 255])
+def test_floats_of_tiff_that_are_no_numbers(unit, tmp_path):
+    values = np.array([[np.nan, 0.2 * unit, unit], [np.inf, -np.inf, -1]], "float32")
+    Image.fromarray(values).save(tmp_path / "a.tif")
+    assert read_image(tmp_path / "a.tif", 1)[..., 0].tolist() == [[0, 51, 255], [255, 0, 0]]
+    Image.fromarray(np.full((1, 2), np.nan, "float32")).save(tmp_path / "nothing.tif")
+    assert not read_image(tmp_path / "nothing.tif", 1).any()
+
+
 def test_a_palette_with_a_transparent_entry(tmp_path):
     image = Image.new("P", (2, 1))
     image.putpalette([0, 0, 0, 200, 0, 0])

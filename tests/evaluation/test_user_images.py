@@ -1,4 +1,5 @@
 import csv
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -204,7 +205,7 @@ def test_a_segmentation_is_a_picture_of_classes(largest, halves, segmenter, tmp_
     shares = [float(row[name]) for name in CLASSES]
     np.testing.assert_allclose(shares, [1 / 3, 0, 2 / 3, 0], atol=1e-3 if largest > 400 else 0.03)
     (((shape, size),)) = model.seen
-    assert shape == (60, 90, 3) and size == ((60, 90) if largest > 400 else (16, 24))
+    assert shape[:2] == size == ((60, 90) if largest > 400 else (16, 24))
 
     with Image.open(out / "segmentations" / "00001_halves.png") as picture:
         assert picture.mode == "P"
@@ -216,6 +217,30 @@ def test_a_segmentation_is_a_picture_of_classes(largest, halves, segmenter, tmp_
     assert sorted(path.name for path in out.iterdir()) == [
         "panels", "predictions.csv", "segmentations",
     ]  # fmt: skip
+
+
+def test_an_overlay_is_the_mean_and_takes_little_memory():
+    image, painted = np.indices((256, 256), "uint8").repeat(8, axis=1)
+    tracemalloc.start()
+    overlaid = user_images._overlaid(image, painted)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < 3.1 * image.size
+    np.testing.assert_array_equal(overlaid, (0.5 * image + 0.5 * painted).astype("uint8"))
+
+
+@pytest.mark.parametrize("side", [30, 90])
+def test_a_network_reads_no_more_pixels_than_fit_into_memory(
+    side, segmenter, tmp_path, monkeypatch
+):
+    """A small crop, enlarged to what the network reads, makes more of an image than it has."""
+    monkeypatch.setattr(user_images, "LARGEST", 60 * 60)
+    model = segmenter()
+    save(tmp_path / "a.png", (9, 9, 9), size=(side, side), mode="RGB")
+    geometry = Geometry(crop_size=4)
+    read_images(tmp_path / "a.png", model, CLASSES, tmp_path / "out", geometry=geometry)
+    (((shape, size),)) = model.seen
+    assert shape == (60, 60, 3) and size == (min(side, 60),) * 2
 
 
 def test_a_segmentation_model_translates_too(halves, segmenter, tmp_path):

@@ -431,6 +431,20 @@ def test_large_files_are_read_in_small_and_large_arrays_are_refused(monkeypatch,
         functions["segment"](bytes_of(1, (21, 30, 3)))
 
 
+def test_a_network_reads_no_more_pixels_than_fit_into_memory(monkeypatch, picture, encoded):
+    """A small crop, enlarged to what the network reads, makes more of an image than it has."""
+    monkeypatch.setattr(serving, "MOST_PIXELS", 20 * 30)
+    model, geometry, image = SeesPixels((16, 16, 3)), Geometry(crop_size=4), picture(size=(30, 20))
+    functions = serving.signatures(model, NAMES, geometry)
+    view = geometry.whole(np.asarray(image), model.shape, at_most=20 * 30)
+    assert view.shape == (20, 30, 3)
+    expected = model.pixel_reader()(view[tf.newaxis], (20, 30))[0]
+    answer = functions["segment"](np.asarray(image)[np.newaxis])
+    np.testing.assert_allclose(answer["probabilities"][0], probabilities(expected), atol=1e-5)
+    (file,) = functions["segment_bytes"](tf.constant([encoded(image, "png")]))["image_bytes"]
+    np.testing.assert_array_equal(pixels(file.numpy()), tf.argmax(expected, -1))
+
+
 # Kinds of models
 
 
