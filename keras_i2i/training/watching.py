@@ -71,15 +71,20 @@ def watch(run, step, seed, domains, model, done, load, log):
     looking = [validation] if validation else []
     looking += _monitors(experiment, domains, model, source_only, validation, history, folder, log)
     looking.append(history)
-    selected = None
-    if adapts and experiment.select != selection.LAST and not experiment.segments:
-        if reader:
+    selected, selects = None, experiment.select != selection.LAST
+    if adapts and not experiment.segments:
+        if reader and selects:
             selected = selection.Selection(
                 run.selectable(step, seed), experiment.select, history, experiment.keep_checkpoints,
                 log,
             )  # fmt: skip
             looking.append(selected)
-        else:
+        elif not reader and "target_to_source" in model.directions:
+            log(
+                f"{step}, seed {seed}: nothing reads the target before source_only is trained, so "
+                "none of the epochs until then can be picked."
+            )
+        elif not reader and selects:
             log(f"{step}, seed {seed}: nothing reads the target by it, so its last epoch counts.")
     if model.can_translate:
         images = domains.test_images(_GRID_IMAGES)

@@ -545,6 +545,28 @@ class TestOnly:
         train(experiment, lambda line: None, only=["translator"])
         assert same_weights(run.model("translator", 0), finished("cyclegan").model("translator", 0))
 
+    def test_epochs_before_there_was_a_reader_are_never_picked(self, start):
+        experiment = start(**CASES["lstnet"].fields, steps=3)
+        lines = []
+        with pytest.MonkeyPatch.context() as patch:
+            # In the last epoch: the end of the one before it is done again, with a reader.
+            interrupt_in_an_epoch(patch, "translator", epoch=2, batch=0)
+            with pytest.raises(KeyboardInterrupt):
+                train(experiment, lines.append, only=["translator"])
+        said = (
+            "translator, seed 0: nothing reads the target before source_only is trained, so none "
+            "of the epochs until then can be picked."
+        )
+        assert said in lines
+        assert said not in continue_quietly(experiment)
+        run = RunDirectory(experiment.run_dir, experiment)
+        entries = history_of(run, "translator")
+        for name in ("target_test_accuracy", "target_entropy"):
+            assert [name in entry for entry in entries] == [False, True, True]
+        ways = run.results()["selection"]["translator"]
+        assert set(ways) >= {"last", "oracle", "target_entropy"}
+        assert all(way["epoch"][0] > 1 for way in ways.values())
+
     @pytest.mark.parametrize(
         ("name", "step", "missing"),
         [
