@@ -386,6 +386,14 @@ DATA = {
         train(target="image_folder:others"),
         "image_folder:source and image_folder:others need the same classes in the same order, but ",
     ),
+    "other classes for the baseline": (
+        train(method="source_only", target="image_folder:others"),
+        "image_folder:source and image_folder:others need the same classes in the same order, but ",
+    ),
+    "other classes for the ceiling": (
+        train(method="target_only", target="image_folder:others"),
+        "image_folder:source and image_folder:others need the same classes in the same order, but ",
+    ),
     "class without images": (
         train(source="image_folder:without_b", batch_size=2),
         "image_folder:without_b, train split: no image of b, which nothing can be learned of.",

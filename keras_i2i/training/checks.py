@@ -237,7 +237,7 @@ def _domain_problems(experiment):
             unknown = True
     if unknown:
         return
-    if experiment.method in METHODS and experiment.target_has_labels:
+    if experiment.target_has_labels:  # Of a baseline too: its classes are the source's.
         try:
             data.check_same_classes(
                 experiment.source, experiment.target, experiment._usable_storage
