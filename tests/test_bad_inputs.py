@@ -255,6 +255,18 @@ FLAGS = {
     "strange flag": ([*train(), "--qwxyz"], "This command has no flag --qwxyz. --help lists all."),
     "words": ([*train(), "mnist", "usps"], "Everything is given by flags. Received: mnist usps"),
     "twice": ([*train(), "--steps=4"], "--steps is given twice: '2' and '4'"),
+    "twice in words": (
+        [*train(steps=None), "--steps", "5", "--steps", "6"],
+        "--steps is given twice: '5' and '6'",
+    ),
+    "twice in both ways": (
+        [*train(), "--steps", "6"],
+        "--steps is given twice: '2' and '6'",
+    ),
+    "with and without": (
+        [*train(), "--warm_start", "--nowarm_start"],
+        "--warm_start is given twice: 'true' and 'false'",
+    ),
     "no value": ([*train(), "--seeds"], "Missing value for flag --seeds"),
     "value of no": ([*train(), "--nowarm_start=3"], "--nowarm_start=3 does not take an argument"),
     "nan": (train(learning_rate="nan"), "--learning_rate must be above 0. Received: nan"),

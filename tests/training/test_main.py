@@ -102,6 +102,35 @@ def test_a_config_is_trained_by_its_name(run_command, monkeypatch, tmp_path):
     assert (trained[0].method, trained[0].encoder_width) == ("lstnet", 0.1)
 
 
+def test_the_command_line_wins_over_flagfiles_wherever_it_stands(
+    run_command, tiny_arguments, monkeypatch, tmp_path
+):
+    trained = []
+    monkeypatch.setattr(train, "train", lambda experiment, only: trained.append(experiment))
+    flagfile = tmp_path / "flags.cfg"
+    lines = [*tiny_arguments, "--learning_rate_factor=1.0", "--ceiling=true", "--seeds=0"]
+    flagfile.write_text("\n".join(lines) + "\n")
+    ours = ("--learning_rate_factor=0.3", "--noceiling", "--seeds", "7,8")
+    for arguments in (
+        [*ours, f"--flagfile={flagfile}"],
+        [f"--flagfile={flagfile}", *ours],
+        [*ours[:2], "--flagfile", flagfile, *ours[2:]],
+    ):
+        code, _, err = run_command(main.train_main, *arguments)
+        assert (code, err) == (0, "")
+    for experiment in trained:
+        assert (experiment.learning_rate_factor, experiment.ceiling) == (0.3, False)
+        assert (experiment.seeds, experiment.encoder_width) == ([7, 8], TINY["encoder_width"])
+    assert len(trained) == 3
+
+
+@pytest.mark.parametrize("again", [["--steps", "4"], ["--warm_start", "--warm_start=true"]])
+def test_the_same_value_twice_is_no_mistake(again, run_command, tiny_arguments, monkeypatch):
+    monkeypatch.setattr(train, "train", lambda experiment, only: None)
+    code, _, err = run_command(main.train_main, *tiny_arguments, *again)
+    assert (code, err) == (0, "")
+
+
 def test_configs_are_listed(run_command):
     code, out, err = run_command(main.train_main, "--list_configs")
     assert (code, err) == (0, "")
