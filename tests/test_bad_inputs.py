@@ -410,6 +410,11 @@ DATA = {
         train(source="image_folder:without_b", batch_size=2),
         "image_folder:without_b, train split: no image of b, which nothing can be learned of.",
     ),
+    "nothing to halve": (
+        train(select="proxy_a_distance", source_validation_size=1),
+        "--select=proxy_a_distance needs at least 2 source images, a half of them to be tested on. "
+        "--source_validation_size keeps 1: give more, or 0 for training images.",
+    ),
     "few images": (
         train(batch_size=64),
         "image_folder:source, train split: 5 images, fewer than --batch_size=64. Give a smaller",
@@ -471,6 +476,10 @@ RUNS = {
     "out is a file": (
         evaluate("--run=run", "--images=flat", "--out=file"),
         "--out must be a folder, with --images. Received: file, a file",
+    ),
+    "out of nobody": (
+        evaluate("--run=run", "--images=flat", "--out=~nobody_x/read"),
+        "--out begins with the home folder of nobody. Received: '~nobody_x/read'",
     ),
     "page is a folder": (
         evaluate("--run=run", "--run=run_half", "--out=flat"),

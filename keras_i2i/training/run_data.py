@@ -136,6 +136,12 @@ class RunData:
                 examples.read_near(0)  # Are there any, and of the right kind?
             except InputError as error:
                 problems.append(f"{domain}, train split: {error}")
+        if experiment.select == "proxy_a_distance" and len(self._validated) < 2:
+            problems.append(
+                "--select=proxy_a_distance needs at least 2 source images, a half of them to be "
+                f"tested on. --source_validation_size keeps {len(self._validated)}: give more, or "
+                "0 for training images."
+            )
         names = experiment.domain("source").class_names
         if names and not experiment.segments:
             counts = np.bincount(self.source.labels, minlength=len(names))
@@ -217,10 +223,14 @@ class RunData:
             Source images that were not trained on and their labels, or training images and None if
             none were kept; and target training images, which have no labels here.
         """
-        held_out = self.source_validation is not None and len(self.source_validation) > 0
-        source, labels = self._labelled(count, self.source_validation if held_out else self.source)
+        source, labels = self._labelled(count, self._validated)
         _, target = self._first(count, self.source[:1], self.target)
-        return source, labels if held_out else None, target
+        return source, None if self._validated is self.source else labels, target
+
+    @property
+    def _validated(self):
+        held_out = self.source_validation is not None and len(self.source_validation) > 0
+        return self.source_validation if held_out else self.source
 
     def monitored_images(self, count):
         """At most `count` training images of each domain, in [-1, 1], and the source's labels."""

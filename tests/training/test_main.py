@@ -1,6 +1,7 @@
 """The two commands in this process: a user's mistakes end in a message, not in a stack trace."""
 
 import os
+import shutil
 import signal
 import sys
 
@@ -11,6 +12,7 @@ import tensorflow as tf
 from absl import logging
 from PIL import Image
 
+from keras_i2i import evaluation
 from keras_i2i.errors import InputError, TrainingDiverged
 from keras_i2i.training import configs, main, train
 from keras_i2i.training.run_directory import RunDirectory
@@ -231,6 +233,24 @@ def test_images_are_read_with_the_first_seeds_model_unless_told(
         read[name] = (out_dir / "predictions.csv").read_text()
     assert read["default"] == read["5"]
     assert read["default"] != read["3"]
+
+
+def test_results_may_be_put_beneath_home(run_command, saved_run, picture, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    (tmp_path / "home").mkdir()
+    run = saved_run(preset="fcns_in_the_wild")
+    code, out, err = run_command(
+        main.evaluate_main, f"--run={run.path}", f"--images={picture}", "--out=~/read"
+    )
+    assert (code, err) == (0, "")
+    assert out == f"Predictions: {tmp_path / 'home' / 'read' / 'predictions.csv'}\n"
+    pages = []
+    monkeypatch.setattr(evaluation, "write_comparison", lambda runs, page: pages.append(page))
+    monkeypatch.setattr(RunDirectory, "results", lambda run: {})
+    shutil.copytree(run.path, tmp_path / "other")
+    both = (f"--run={run.path}", f"--run={tmp_path / 'other'}")
+    code, _, err = run_command(main.evaluate_main, *both, "--out=~/page.html")
+    assert (code, err, pages) == (0, "", [str(tmp_path / "home" / "page.html")])
 
 
 def test_cyclegan_reads_images_through_its_translations(run_command, saved_run, picture):
