@@ -42,6 +42,8 @@ class Method:
         two_shapes: whether the domains' images may differ in size or channels.
         directions: direction → the terms of which one must have a weight for the model to translate
             so; without an entry it always does, if the method can.
+        critics: discriminator → the flag of which "wasserstein" makes a critic of it, which cannot
+            win; of those discriminators that may be one.
         needs_source_only: takes the experiment; whether its model begins with the trained
             source-only classifier.
         problems: takes the experiment; yields what of it does not go with the method, in words.
@@ -58,6 +60,7 @@ class Method:
     size_multiple: int
     two_shapes: bool = False
     directions: dict = dataclasses.field(default_factory=dict)
+    critics: dict = dataclasses.field(default_factory=dict)
     needs_source_only: Callable = lambda experiment: False
     problems: Callable = lambda experiment: ()
 
@@ -283,6 +286,11 @@ METHODS = {
             "source_to_target": ("translation", "cycle", "translated_task"),
             "target_to_source": ("translation", "cycle"),
         },
+        critics={
+            "feature": "feature_objective",
+            "source": "image_objective",
+            "target": "image_objective",
+        },
         needs_source_only=lambda experiment: (
             experiment.warm_start
             or _models().PRESETS[experiment.preset_name].get("freeze_source", False)
@@ -307,6 +315,7 @@ METHODS = {
         encoder="generate_to_adapt",
         adaptations=("sum", "on_translated_source", "reads_translated_target"),
         size_multiple=8,
+        critics={"source": "image_objective", "target": "image_objective"},
         problems=_cyclegan_problems,
     ),
     "dtn": Method(

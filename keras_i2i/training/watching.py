@@ -8,6 +8,7 @@ from typing import NamedTuple
 from keras_i2i.evaluation.validators import VALIDATORS
 from keras_i2i.models import ReadsThroughTranslation
 from keras_i2i.training import callbacks, monitors, selection
+from keras_i2i.training.methods import METHODS
 from keras_i2i.training.run_directory import MAIN_STEPS
 
 # Curves, grids, monitors and validators look at a part of the images: enough to see by, and cheap.
@@ -120,7 +121,8 @@ def _monitors(experiment, domains, model, source_only, validation, history, fold
         images = {"source": source, "target": target}
         chosen.append(monitors.Diversity(images))
     if model.undecided:
-        chosen.append(monitors.DiscriminatorWon(model.undecided))
+        critics = METHODS[experiment.method].critics
+        chosen.append(monitors.DiscriminatorWon(model.undecided, critics))
     if source_only is not None and not model.has_masks and "source_to_target" in model.directions:
         names = experiment.domain("source").class_names
         chosen.append(monitors.PermutedClasses(source_only, labels, names))
