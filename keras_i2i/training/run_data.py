@@ -23,8 +23,13 @@ _NAMED = 3
 class RunData:
     """The images of an experiment. The target's training labels stay behind in `data`.
 
+    Attributes:
+        left_out: how many images the target's test lacks because few-label adaptation learns their
+            labels, for one seed of the run or another: the test is the same for all.
+
     Raises:
-        InputError: some cannot be read, or are not as their domain says they are.
+        InputError: some cannot be read, or are not as their domain says they are; a class has fewer
+            images than it is to have labels, or these leave no test.
     """
 
     def __init__(self, experiment):
@@ -45,8 +50,25 @@ class RunData:
             self.source = self.source.with_zero_labels()
         self._target = {"size": experiment.target_size or None, **target}
         self.target = data.load_unlabelled(experiment.target, "train", **self._target)
-        self.target_test = data.load(experiment.target, "test", **place)
         self._experiment = experiment
+        whole = data.load(experiment.target, "test", **place)
+        self.target_test = self._without_few_labelled(whole)
+        self.left_out = len(whole) - len(self.target_test)
+
+    def _without_few_labelled(self, test):
+        """The target's test but for images whose labels are learnt."""
+        experiment, known = self._experiment, set()
+        if experiment.target_labels_per_class:
+            for seed in experiment.seeds:
+                few = self.few_labelled_target(seed)
+                known |= {position for position, _ in fingerprints.repeated(test, few)}
+        if len(known) == len(test):
+            raise InputError(
+                f"--target_labels_per_class={experiment.target_labels_per_class} leaves no test: "
+                f"over all --seeds, the labels of all {len(test)} test images of "
+                f"--target={experiment.target} are learnt. Give fewer labels, or fewer seeds."
+            )
+        return test[np.delete(np.arange(len(test)), sorted(known))] if known else test
 
     def fingerprints(self):
         """What the images and labels are known by: "source" and "target", each by its splits."""
@@ -74,12 +96,14 @@ class RunData:
         Returns:
             "source" and "target": `images`, how many of the test's are; `of`, how many there are;
             `transductive`, whether the domain is meant to be tested on its own training images,
-            and then `images` does not count these.
+            and then `images` does not count these; of "target" also `left_out`, as above.
 
         Raises:
             InputError: more than `_MAY_BE_SEEN` of them.
         """
-        return {domain: self._seen(domain) for domain in ("source", "target")}
+        seen = {domain: self._seen(domain) for domain in ("source", "target")}
+        seen["target"]["left_out"] = self.left_out
+        return seen
 
     def _seen(self, domain):
         experiment = self._experiment

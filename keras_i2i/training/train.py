@@ -100,8 +100,6 @@ def _train(run, steps, only, replicas, signals, log):
     # Nothing is written before all that the run needs has been looked at.
     domains = RunData(experiment)
     domains.check()
-    for seed in experiment.seeds:
-        domains.few_labelled_target(seed)
     _check_files(experiment, run)
     _tell_seen(domains, experiment, log)
     with run.locked(log) if replicas.is_chief else contextlib.nullcontext():
@@ -164,6 +162,11 @@ def _tell_seen(domains, experiment, log):
                 f"warning: {seen['images']} of {seen['of']} test images of --{domain}="
                 f"{getattr(experiment, domain)} are training or validation images too."
             )
+    if domains.left_out:
+        log(
+            f"{domains.left_out} test images of --target={experiment.target} are left out: their "
+            "labels are among the few that are learnt."
+        )
 
 
 def _silent(line):
@@ -570,6 +573,8 @@ def _announce(run, metrics, log):
         "adapted": "adapted",
         "target_only": "ceiling, trained on target labels",
     }
+    if page.is_transductive(metrics):
+        rows["target_only"] = "ceiling, trained on the test's labels"
     measure, title = "target_test_accuracy", "Accuracy"
     if page.segments(metrics):
         measure, title = "target_test_miou", "Mean intersection over union"
