@@ -302,6 +302,14 @@ FLAGS = {
         train(method="source_only", preset="", loss_weights="x=1"),
         "--loss_weights: unknown terms x. Known are: task, feature, ",
     ),
+    "unread": (
+        train(pool_size=50),
+        "--pool_size is read by --method=cyclegan. Received: --method=i2i_adapt",
+    ),
+    "baseline's choice": (
+        train(method="source_only", select="target_entropy"),
+        "--select is read by --method=i2i_adapt, cyclegan, dtn, lstnet. Received: --method=source_",
+    ),
     "only": (
         train(only="adapt"),
         "--only must name steps of this run: source_only, adapted. Received: adapt",

@@ -374,3 +374,45 @@ BASELINES = {
     "source_only": "the baseline without adaptation",
     "target_only": "the ceiling with the target's labels",
 }
+
+_ALL = tuple(METHODS)
+_WITH_GENERATORS = ("cyclegan", "dtn", "lstnet")
+_WITH_PIXEL_LOSSES = ("i2i_adapt", "cyclegan", "lstnet")
+# Flags that are not read whatever is trained → the methods that read them. Baselines read none.
+READ_BY = {
+    "preset": _ALL,
+    "adaptation": _ALL,
+    "translated_copy": _ALL,
+    "target_labels_per_class": ("i2i_adapt",),
+    "steps": _ALL,
+    "learning_rate": _ALL,
+    "discriminator_learning_rate": _ALL,
+    "beta_1": _ALL,
+    "schedule": _ALL,
+    "ema_momentum": _ALL,
+    "select": _ALL,
+    "discriminator_steps": _ALL,
+    "generator_steps": _ALL,
+    "warm_start": ("i2i_adapt",),
+    "feature_discriminator": ("i2i_adapt",),
+    "encoder_file": ("dtn",),
+    "encoder_sharing": ("i2i_adapt",),
+    "decoder_width": ("i2i_adapt",),
+    "generator_width": _WITH_GENERATORS,
+    "discriminator_width": _ALL,
+    "generator": ("cyclegan",),
+    "generator_stages": ("cyclegan",),
+    "patch": ("cyclegan",),
+    "dropout": ("cyclegan",),
+    "dropout_at_inference": ("cyclegan",),
+    "image_skip": ("cyclegan",),
+    "pool_size": ("cyclegan",),
+    "loss_weights": _ALL,
+    "feature_objective": ("i2i_adapt",),
+    "image_objective": _WITH_PIXEL_LOSSES,
+    "pixel_loss": _WITH_PIXEL_LOSSES,
+}
+
+# A baseline is trained by the config of a method, for the same images and augmentation, and passes
+# over what that says of the method. Not over these, which nobody gives it but by mistake.
+NOT_PASSED_OVER = ("translated_copy", "target_labels_per_class", "select", "encoder_file")

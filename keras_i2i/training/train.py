@@ -26,7 +26,7 @@ from keras_i2i.training import (
     watching,
 )
 from keras_i2i.training.checkpoint import Checkpoint
-from keras_i2i.training.methods import METHODS
+from keras_i2i.training.methods import BASELINES, METHODS
 from keras_i2i.training.run_data import RunData
 from keras_i2i.training.run_directory import MAIN_STEPS, RunDirectory
 from keras_i2i.training.stopping import Signals
@@ -132,6 +132,8 @@ def _train_steps(run, domains, steps, only, replicas, signals, log):
             else f" and {_size(experiment.target_shape)}."
         )
     )
+    if experiment.method in BASELINES and (unread := checks.unread(experiment)):
+        log(f"--method={experiment.method} does not read --{', --'.join(unread)}.")
     if replicas.is_chief:
         provenance.record(run, domains.fingerprints(), replicas.count, log)
         if provenance.has_idle_gpu():

@@ -11,7 +11,7 @@ from keras_i2i.errors import InputError
 from keras_i2i.training.experiment import Experiment
 from keras_i2i.training.run_data import RunData
 
-from .conftest import TEST_IMAGES, TINY, small_data
+from .conftest import TEST_IMAGES, TINY, small_data, tiny
 from .runs import write_images
 
 SIZES = [(40, 60), (33, 33), (50, 36), (64, 40)]
@@ -60,7 +60,7 @@ def of_folders(folder):
 @pytest.fixture
 def of_digits():
     """`of_digits(**fields)`: the data of a run of small digits."""
-    return lambda **fields: RunData(Experiment(**{**TINY, **fields}))
+    return lambda **fields: RunData(Experiment(**tiny(**fields)))
 
 
 class Reader:
@@ -127,9 +127,7 @@ class TestWhatIsRead:
         assert [len(part) for part in (domains.source, domains.target)] == [6, 8]
 
     def test_a_source_without_labels_gets_zeros(self, flat):
-        domains = RunData(
-            Experiment(**{**TINY, "method": "cyclegan", "source": flat, "target": flat})
-        )
+        domains = RunData(Experiment(**tiny(method="cyclegan", source=flat, target=flat)))
         np.testing.assert_array_equal(domains.source.labels, np.zeros(len(domains.source)))
 
     def test_few_labels_are_a_draw_of_the_seed(self, of_digits):

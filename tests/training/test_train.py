@@ -537,6 +537,8 @@ class TestMethods:
         assert {path.name for path in run.path.glob("*.keras")} == {f"{method}.keras"}
         assert run.returned["method"] == method
         assert set(run.returned) & {"source_only", "target_only", "adapted"} == {method}
+        said = f"--method={method} does not read --preset, --steps, --schedule, --ema_momentum, "
+        assert any(line.startswith(said) for line in run.lines)
         # The same as beside the adapted model.
         assert same_weights(run.model(method, 0), quick.model(method, 0))
         assert run.returned[method] == quick.returned[method]

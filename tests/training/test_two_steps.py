@@ -23,7 +23,7 @@ from keras_i2i.training.run_data import RunData
 from keras_i2i.training.run_directory import RunDirectory
 from keras_i2i.training.train import evaluate, load_model, load_models, load_reader, steps_of, train
 
-from .conftest import BRIEF, TINY, small_data
+from .conftest import BRIEF, TINY, small_data, tiny
 from .runs import (
     Trained,
     assert_all_of,
@@ -33,7 +33,6 @@ from .runs import (
     nothing_drawn,
     results_of,
     same_weights,
-    starter,
     weights_of,
 )
 
@@ -154,7 +153,12 @@ def few_images_eagerly():
 @pytest.fixture(scope="module")
 def start(tmp_path_factory):
     """`start(**fields)`: an experiment with a folder of its own."""
-    return starter(tmp_path_factory, {**TINY, **BRIEF})
+
+    def start(**fields):
+        run_dir = str(tmp_path_factory.mktemp("runs") / "run")
+        return Experiment(**tiny(**{**BRIEF, "run_dir": run_dir, **fields}))
+
+    return start
 
 
 @pytest.fixture(scope="module")
