@@ -255,6 +255,18 @@ FLAGS = {
     "strange flag": ([*train(), "--qwxyz"], "This command has no flag --qwxyz. --help lists all."),
     "words": ([*train(), "mnist", "usps"], "Everything is given by flags. Received: mnist usps"),
     "twice": ([*train(), "--steps=4"], "--steps is given twice: '2' and '4'"),
+    "twice in words": (
+        [*train(steps=None), "--steps", "5", "--steps", "6"],
+        "--steps is given twice: '5' and '6'",
+    ),
+    "twice in both ways": (
+        [*train(), "--steps", "6"],
+        "--steps is given twice: '2' and '6'",
+    ),
+    "with and without": (
+        [*train(), "--warm_start", "--nowarm_start"],
+        "--warm_start is given twice: 'true' and 'false'",
+    ),
     "no value": ([*train(), "--seeds"], "Missing value for flag --seeds"),
     "value of no": ([*train(), "--nowarm_start=3"], "--nowarm_start=3 does not take an argument"),
     "nan": (train(learning_rate="nan"), "--learning_rate must be above 0. Received: nan"),
@@ -289,6 +301,14 @@ FLAGS = {
     "baseline's weights": (
         train(method="source_only", preset="", loss_weights="x=1"),
         "--loss_weights: unknown terms x. Known are: task, feature, ",
+    ),
+    "unread": (
+        train(pool_size=50),
+        "--pool_size is read by --method=cyclegan. Received: --method=i2i_adapt",
+    ),
+    "baseline's choice": (
+        train(method="source_only", select="target_entropy"),
+        "--select is read by --method=i2i_adapt, cyclegan, dtn, lstnet. Received: --method=source_",
     ),
     "only": (
         train(only="adapt"),
@@ -386,9 +406,22 @@ DATA = {
         train(target="image_folder:others"),
         "image_folder:source and image_folder:others need the same classes in the same order, but ",
     ),
+    "other classes for the baseline": (
+        train(method="source_only", target="image_folder:others"),
+        "image_folder:source and image_folder:others need the same classes in the same order, but ",
+    ),
+    "other classes for the ceiling": (
+        train(method="target_only", target="image_folder:others"),
+        "image_folder:source and image_folder:others need the same classes in the same order, but ",
+    ),
     "class without images": (
         train(source="image_folder:without_b", batch_size=2),
         "image_folder:without_b, train split: no image of b, which nothing can be learned of.",
+    ),
+    "nothing to halve": (
+        train(select="proxy_a_distance", source_validation_size=1),
+        "--select=proxy_a_distance needs at least 2 source images, a half of them to be tested on. "
+        "--source_validation_size keeps 1: give more, or 0 for training images.",
     ),
     "few images": (
         train(batch_size=64),
@@ -451,6 +484,10 @@ RUNS = {
     "out is a file": (
         evaluate("--run=run", "--images=flat", "--out=file"),
         "--out must be a folder, with --images. Received: file, a file",
+    ),
+    "out of nobody": (
+        evaluate("--run=run", "--images=flat", "--out=~nobody_x/read"),
+        "--out begins with the home folder of nobody. Received: '~nobody_x/read'",
     ),
     "page is a folder": (
         evaluate("--run=run", "--run=run_half", "--out=flat"),

@@ -17,6 +17,7 @@ from PIL import Image
 from keras_i2i import networks
 from keras_i2i.training.experiment import Experiment
 from keras_i2i.training.flags import define_experiment_flags
+from keras_i2i.training.methods import BASELINES
 from keras_i2i.training.train import steps_of
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -74,6 +75,13 @@ def test_a_config_is_an_experiment_with_a_folder_of_its_name(path, read):
     experiment = read(path)
     assert isinstance(experiment, Experiment)
     assert experiment.run_dir == f"runs/{path.stem}"
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("method", BASELINES)
+def test_a_config_with_labels_trains_a_baseline_too(path, method, read, read_flags):
+    if read(path).num_classes:
+        assert read_flags(f"--flagfile={path}", f"--method={method}").method == method
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
@@ -201,16 +209,16 @@ def shrunken(experiment):
         experiment = dataclasses.replace(experiment, image_size=32)
     if experiment.method == "cyclegan":
         experiment = dataclasses.replace(experiment, generator_stages=1)
+    other = "decoder" if experiment.method == "i2i_adapt" else "generator"
     return dataclasses.replace(
         experiment,
         encoder_width=0.1,
         encoder_weights="",
         encoder_preprocessing="",
-        decoder_width=0.02,
-        generator_width=0.02,
         discriminator_width=0.02,
         load_size=0,
         crop_size=0,
+        **{f"{other}_width": 0.02},
     )
 
 

@@ -15,8 +15,10 @@ above. tfds keeps the files, as published, in records; fewer images of a class w
 NO IMAGE IS HELD OUT: Office-31 has no published split, "train" and "test" are both all images.
 That is its protocol, called transductive: a method trains on all source images with labels and all
 target images without, and is tested on the latter with their labels. The target's accuracy is one
-on images seen in training, if without labels. The source's test accuracy says nothing; for that
-there is the validation split, by default a tenth of "train", which training then leaves out.
+on images seen in training, if without labels; with few labels, whose images the test leaves out, on
+the rest of them. A ceiling has learnt the labels that it is tested on. The source's test accuracy
+says nothing; for that there is the validation split, by default a tenth of "train", which training
+then leaves out.
 """
 
 from __future__ import annotations

@@ -146,6 +146,8 @@ def _table(runs: Sequence[_Run], names: Mapping[Path, str], ways: Mapping[str, s
     }
     for name in page.in_order([*ALWAYS, *(present - set(ALWAYS))]):
         cells = [page.with_deviation(run.reached(name)) for run in runs]
+        if name == "target_only":
+            cells = [cell + _ceiling(run) for run, cell in zip(runs, cells, strict=True)]
         head = escape(page.title_of(name)) + ("<small>mIoU</small>" if runs[0].segments else "")
         columns[head] = _adapted(runs, cells) if name == "adapted" else cells
     for direction, way in ways.items():
@@ -174,6 +176,12 @@ def _method(run: _Run) -> str:
     few = run.metrics.get("target_labels_per_class", 0)
     seen = f"<small>saw {few} target labels a class</small>" if few else ""
     return escape(str(run.metrics["method"])) + seen
+
+
+def _ceiling(run: _Run) -> str:
+    """What to know of a ceiling."""
+    saw = "target_only" in run.classifiers and page.is_transductive(run.metrics)
+    return "<small>saw the test's labels</small>" if saw else ""
 
 
 def _adapted(runs: Sequence[_Run], cells: Sequence[str]) -> list[str]:

@@ -152,7 +152,9 @@ def combine(
         command: the command line that repeats the run, for the report.
         flags: the run's flagfile, for the report.
         seen: of "source" and "target", how many of the test images are training images too:
-            `images`, `of` how many, and `transductive`, whether they are meant to be.
+            `images`, `of` how many, and `transductive`, whether they are meant to be; of "target"
+            also `left_out`, how many the test lacks because few-label adaptation learns their
+            labels.
         provenance: what the run was made of, as its provenance.json has it.
 
     Returns:

@@ -95,6 +95,12 @@ def segments(metrics: Mapping[str, Any]) -> bool:
     return metrics.get("task") == "segmentation"
 
 
+def is_transductive(metrics: Mapping[str, Any]) -> bool:
+    """Whether a run's target was tested on its own training images."""
+    seen = metrics.get("test_images_seen", {})
+    return seen.get("target", {}).get("transductive", False)
+
+
 def title_of(name: str) -> str:
     """A classifier's title; plain text."""
     return MODELS[name][0] if name in MODELS else name.replace("_", " ").capitalize()

@@ -74,6 +74,8 @@ class _Report:
             [name for name in self.first["models"] if name != self.adapted_is]
         )
         self.few_labels = results.get("target_labels_per_class", 0)
+        # What a ceiling learns is then what it is tested on.
+        self.is_transductive = page.is_transductive(results)
 
     def html(self) -> str:
         sections = (
@@ -121,7 +123,8 @@ class _Report:
         else:
             return f"{self.source} → {self.target}"
         if ceiling:
-            asides.append(f"with {self.LABELS} {self.bold(ceiling)}")
+            of_which = " of these very images" if self.is_transductive else ""
+            asides.append(f"with {self.LABELS}{of_which} {self.bold(ceiling)}")
         return said + (f"; {', '.join(asides)}." if asides else ".")
 
     def says(self, name: str, which: str = "") -> str:
@@ -143,9 +146,18 @@ class _Report:
                 continue
             if found[name]["transductive"]:
                 learnt = "with their" if name == "source" else "without"
+                but = ""
+                if name == "target" and "target_only" in self.models:
+                    but = f", but by the ceiling with their {self.LABELS}"
                 said.append(
                     f"Transductive: the {domain} test images are the training images, learnt "
-                    f"{learnt} {self.LABELS}."
+                    f"{learnt} {self.LABELS}{but}."
+                )
+            if found[name].get("left_out"):
+                said.append(
+                    f"{found[name]['left_out']} {domain} images are left out of the test: the "
+                    f"{self.few_labels} {self.LABELS} of each class that are learnt, of all seeds, "
+                    "are theirs."
                 )
             if found[name]["images"]:
                 said.append(
@@ -442,6 +454,8 @@ class _Report:
             target=self.target,
             weight=page.with_deviation([seed["models"][name].get("weight") for seed in self.seeds]),
         )
+        if name == "target_only" and self.is_transductive:
+            explained += "; the test images' own among them"
         return escape(title), explained
 
 

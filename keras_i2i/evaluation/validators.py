@@ -79,9 +79,14 @@ def soft_neighbourhood_density(logits: np.ndarray, temperature: float = TEMPERAT
     the same images only.
 
     Args:
-        logits: `(n, K)`, of target images, n ≥ 2. Memory grows with n².
+        logits: `(n, K)`, of target images. Memory grows with n².
         temperature: τ > 0.
+
+    Returns:
+        NaN for n < 2: there are no others.
     """
+    if len(logits) < 2:
+        return float("nan")
     p = softmax(logits)
     p /= np.linalg.norm(p, axis=-1, keepdims=True)
     others = ~np.eye(len(p), dtype=bool)
@@ -98,9 +103,14 @@ def proxy_a_distance(source: np.ndarray, target: np.ndarray) -> float:
     the rest.
 
     Args:
-        source: features `(m, d)`, m ≥ 2.
-        target: features `(n, d)`, n ≥ 2.
+        source: features `(m, d)`.
+        target: features `(n, d)`.
+
+    Returns:
+        NaN for m < 2 or n < 2: there is nothing to test on.
     """
+    if min(len(source), len(target)) < 2:
+        return float("nan")
     fitted, tested = (
         np.concatenate([source[start::2], target[start::2]]).astype("float64") for start in (0, 1)
     )
@@ -179,7 +189,7 @@ VALIDATORS = {
 def validate(reading: Reading) -> dict[str, float]:
     """Name of `VALIDATORS` → value, of those that the reading has what it takes for.
 
-    NaN where a model has diverged.
+    NaN where a model has diverged, or where there are too few images to tell.
     """
     missing = set()
     if reading.source_labels is None:

@@ -17,6 +17,7 @@ import tensorflow as tf
 
 from keras_i2i import networks
 from keras_i2i._version import __version__
+from keras_i2i.evaluation import page
 from keras_i2i.training import provenance
 from keras_i2i.training.methods import ADAPTATIONS, BASELINES, METHODS
 from keras_i2i.training.train import steps_of
@@ -127,6 +128,7 @@ def _measured(experiment, metrics, result):
         "value": own[key],
         "seed": result["seed"],
         "domain": experiment.target,
+        "transductive": page.is_transductive(metrics),
         counted: int(np.sum(own["target_test_confusion"])),
         "per_class": dict(zip(result["class_names"], own[per_class], strict=True)),
         **{others[n]: scores[n][key] for n in others if n in scores and n != name},
@@ -294,6 +296,11 @@ def _accuracy(facts):
     }.items():
         if measured.get(key) is not None:
             lines.append(f"- {words}: {_percent(measured[key])}")
+    if measured["transductive"]:
+        lines.append(
+            "- These are training images: a model trained on the target's labels has learnt "
+            "theirs, any other has seen them without."
+        )
     every = [value for value in measured["every_seed"].values() if value is not None]
     if len(every) > 1:
         low, high = _percent(min(every)), _percent(max(every))

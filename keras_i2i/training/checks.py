@@ -10,7 +10,7 @@ import os
 
 from keras_i2i.errors import InputError
 from keras_i2i.files import fits_in_a_line
-from keras_i2i.training.methods import BASELINES, METHODS
+from keras_i2i.training.methods import BASELINES, METHODS, NOT_PASSED_OVER, READ_BY
 
 # Models compute in float32: beyond these a number becomes infinite, or 0.
 _LARGEST, _SMALLEST = 3.4e38, 1.2e-38
@@ -47,10 +47,29 @@ def problems(experiment):
     yield from _execution_problems(experiment)
     yield from _backbone_problems(experiment)
     yield from _weight_problems(experiment)
+    if experiment.method in (*METHODS, *BASELINES):
+        yield from _unread_problems(experiment)
     if experiment.method in METHODS:
         yield from _method_problems(experiment, METHODS[experiment.method], not domain_problems)
     elif experiment.preset and all(experiment.preset not in m.presets for m in METHODS.values()):
         yield f"--preset must be one of a method's, or empty. Received: {experiment.preset!r}"
+
+
+def default_of(field):
+    """What a field of `Experiment` is if it is not given."""
+    if field.default is not dataclasses.MISSING:
+        return field.default
+    return field.default_factory()
+
+
+def unread(experiment):
+    """Names of flags that are not as by default, and that the experiment's method does not read."""
+    return [
+        field.name
+        for field in dataclasses.fields(experiment)
+        if experiment.method not in READ_BY.get(field.name, (experiment.method,))
+        and getattr(experiment, field.name) != default_of(field)
+    ]
 
 
 def file_problems(values):
@@ -107,8 +126,7 @@ def _is_file(path):
 
 def _type_problems(experiment, field):
     """Whether a field is of its type; the command line sees to that itself, Python does not."""
-    value, default = getattr(experiment, field.name), field.default
-    kind = type(field.default_factory() if default is dataclasses.MISSING else default)
+    value, kind = getattr(experiment, field.name), type(default_of(field))
     words, types = _KINDS[kind]
     fits = isinstance(value, types) and (kind is bool or not isinstance(value, bool))
     if fits and kind is list:
@@ -237,7 +255,7 @@ def _domain_problems(experiment):
             unknown = True
     if unknown:
         return
-    if experiment.method in METHODS and experiment.target_has_labels:
+    if experiment.target_has_labels:  # Of a baseline too: its classes are the source's.
         try:
             data.check_same_classes(
                 experiment.source, experiment.target, experiment._usable_storage
@@ -324,6 +342,16 @@ def _backbone_problems(experiment):
         )
 
 
+def _unread_problems(experiment):
+    """Flags that would have no effect."""
+    for name in unread(experiment):
+        if experiment.method in METHODS or name in NOT_PASSED_OVER:
+            yield (
+                f"--{name} is read by --method={', '.join(READ_BY[name])}. "
+                f"Received: --method={experiment.method}"
+            )
+
+
 def _method_problems(experiment, method, domains_are_known):
     """What does not go with the method."""
     if experiment.preset and experiment.preset not in method.presets:
@@ -349,15 +377,11 @@ def _method_problems(experiment, method, domains_are_known):
         yield f"--loss_weights: one must be positive. Received: {weights}"
     if weights.get("target_task") and not experiment.target_labels_per_class:
         yield "--loss_weights: target_task needs --target_labels_per_class."
-    if experiment.target_labels_per_class and experiment.method != "i2i_adapt":
-        yield f"--target_labels_per_class does not go with --method={experiment.method}."
     if experiment.adaptation and experiment.adaptation not in method.adaptations:
         yield (
             f"--adaptation of --method={experiment.method} must be one of "
             f"{', '.join(method.adaptations)}. Received: {experiment.adaptation!r}"
         )
-    if experiment.encoder_file and experiment.method != "dtn":
-        yield f"--encoder_file goes with --method=dtn only. Received: --method={experiment.method}"
     if domains_are_known:
         if experiment.adaptation and not experiment.num_classes:
             yield (

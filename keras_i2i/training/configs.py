@@ -38,7 +38,10 @@ def find(name):
 
 
 def resolved(arguments):
-    """A command line with `find`'s paths of the flagfiles that it names.
+    """A command line with the flagfiles that it names before all else, by `find`'s paths.
+
+    So what it says itself wins over what they say, wherever either stands: of two values absl takes
+    the later.
 
     Args:
         arguments: list of text, the command first.
@@ -46,19 +49,19 @@ def resolved(arguments):
     Raises:
         InputError: one of them is not found.
     """
-    found = []
-    awaited = False  # after `--flagfile PATH`'s first half
-    for position, argument in enumerate(arguments):
+    files, others, rest = [], [], iter(arguments)
+    for argument in rest:
         if argument == "--":
-            return found + arguments[position:]
+            others += [argument, *rest]
+            break
         flag, equals, name = argument.partition("=")
-        if awaited:
-            argument, awaited = str(_read(find(argument))), False
-        elif flag in _FLAG:
-            awaited = not equals
-            argument = f"{flag}={_read(find(name))}" if equals else flag
-        found.append(argument)
-    return found
+        if flag in _FLAG and not equals:
+            name = next(rest, None)
+        if flag in _FLAG and name is not None:
+            files.append(f"{flag}={_read(find(name))}")
+        else:  # Or a flag without its value: absl says so.
+            others.append(argument)
+    return [*others[:1], *files, *others[1:]]
 
 
 def _read(path, within=()):

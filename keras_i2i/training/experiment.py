@@ -111,7 +111,10 @@ class Experiment:
         -1, "Target images kept from training; -1: the domain's own.", minimum=-1
     )
     target_labels_per_class: int = _option(
-        0, "Few-label adaptation: learn from this many labelled target images per class.", minimum=0
+        0,
+        "Few-label adaptation: learn from this many labelled target images per class, which are "
+        "left out of the test.",
+        minimum=0,
     )
     load_size: int = _option(
         0,

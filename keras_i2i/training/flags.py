@@ -25,7 +25,7 @@ def define_experiment_flags():
     }
     holders = {}
     for field in dataclasses.fields(Experiment):
-        default = _default(field)
+        default = checks.default_of(field)
         kind = type(default)
         if kind in (list, dict):
             default = _to_text(default)
@@ -53,7 +53,7 @@ def from_flagfile(path):
     Raises:
         InputError: the file has a flag that is none of `Experiment`'s or a value that does not fit.
     """
-    kinds = {field.name: type(_default(field)) for field in dataclasses.fields(Experiment)}
+    kinds = {field.name: type(checks.default_of(field)) for field in dataclasses.fields(Experiment)}
     values = {"seeds": ["0"], "loss_weights": []}
     try:
         lines = path.read_text(encoding="utf-8").split("\n")
@@ -125,12 +125,6 @@ def _experiment(values, problems=None, others=()):
     lines = [line for line in lines if not (ours and line.startswith(ours))]
     refuse(dict.fromkeys([*problems.values(), *lines, *others]))
     return experiment
-
-
-def _default(field):
-    if field.default is not dataclasses.MISSING:
-        return field.default
-    return field.default_factory()
 
 
 def _to_text(value):

@@ -1,6 +1,7 @@
 """The commands `keras-i2i-train` and `keras-i2i-evaluate`; a clone's scripts are the same."""
 
 import difflib
+import os
 import pathlib
 import sys
 
@@ -58,6 +59,7 @@ def evaluate_main():
     def command(problems):
         refuse([*problems.values(), *_evaluation_problems(run_dirs, images, out, seed)])
         runs = [RunDirectory.open(path, data_dir=data_dir.value) for path in run_dirs.value]
+        place = os.path.expanduser(out.value)
         # Only now, because they import TensorFlow.
         from keras_i2i import evaluation
         from keras_i2i.evaluation.user_images import find_images
@@ -65,7 +67,7 @@ def evaluate_main():
 
         if len(runs) > 1:
             page = evaluation.write_comparison(
-                [(run.path, run.results()) for run in runs], out.value or "comparison.html"
+                [(run.path, run.results()) for run in runs], place or "comparison.html"
             )
             print(f"Comparison: {page}")
             return
@@ -81,7 +83,7 @@ def evaluate_main():
             images.value,
             model,
             experiment.domain("source").class_names,
-            out.value or run.path / "images",
+            place or run.path / "images",
             palette=experiment.domain("source").palette,
             geometry=experiment.geometry,
         )
@@ -103,7 +105,9 @@ def _evaluation_problems(run_dirs, images, out, seed):
         yield f"--seed goes with --images. Received: --seed={seed.value} alone"
     if out.value and len(given) < 2 and not images.value:
         yield f"--out goes with --images, or with several runs. Received: --out={out.value} alone"
-    place = pathlib.Path(out.value)
+    place = pathlib.Path(os.path.expanduser(out.value))
+    if str(place).startswith("~"):
+        yield f"--out begins with the home folder of nobody. Received: {out.value!r}"
     if images.value and place.is_file():
         yield f"--out must be a folder, with --images. Received: {out.value}, a file"
     if out.value and len(given) > 1 and place.is_dir():
@@ -188,15 +192,30 @@ class _Lenient(absl_flags.ArgumentParser):
 
 def _given_twice(arguments):
     """Flags that have two values on the command line itself, flag → what is wrong."""
-    known, values, problems = absl_flags.FLAGS, {}, {}
-    for argument in arguments:
-        name, equals, value = argument.lstrip("-").partition("=")
-        single = name in known and not isinstance(known[name], absl_flags.MultiFlag)
-        if not (equals and argument.startswith("-") and single) or name == "flagfile":
+    values, problems = {}, {}
+    for name, value in _given(arguments):
+        if name == "flagfile" or isinstance(absl_flags.FLAGS[name], absl_flags.MultiFlag):
             continue
         if values.setdefault(name, value) != value:
             problems[name] = f"--{name} is given twice: {values[name]!r} and {value!r}"
     return problems
+
+
+def _given(arguments):
+    """Yields the flags of a command line with their values as text, as absl reads them."""
+    known, rest = absl_flags.FLAGS, iter(arguments)
+    for argument in rest:
+        if argument == "--":
+            return
+        if not argument.startswith("-"):
+            continue
+        name, equals, value = argument.lstrip("-").partition("=")
+        if name in known:
+            if not equals:
+                value = "true" if known[name].boolean else next(rest, "")
+            yield name, value
+        elif name.startswith("no") and name[2:] in known and known[name[2:]].boolean:
+            yield name[2:], "false"
 
 
 def _strangers(arguments):

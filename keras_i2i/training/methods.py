@@ -42,6 +42,8 @@ class Method:
         two_shapes: whether the domains' images may differ in size or channels.
         directions: direction → the terms of which one must have a weight for the model to translate
             so; without an entry it always does, if the method can.
+        critics: discriminator → the flag of which "wasserstein" makes a critic of it, which cannot
+            win; of those discriminators that may be one.
         needs_source_only: takes the experiment; whether its model begins with the trained
             source-only classifier.
         problems: takes the experiment; yields what of it does not go with the method, in words.
@@ -58,6 +60,7 @@ class Method:
     size_multiple: int
     two_shapes: bool = False
     directions: dict = dataclasses.field(default_factory=dict)
+    critics: dict = dataclasses.field(default_factory=dict)
     needs_source_only: Callable = lambda experiment: False
     problems: Callable = lambda experiment: ()
 
@@ -283,6 +286,11 @@ METHODS = {
             "source_to_target": ("translation", "cycle", "translated_task"),
             "target_to_source": ("translation", "cycle"),
         },
+        critics={
+            "feature": "feature_objective",
+            "source": "image_objective",
+            "target": "image_objective",
+        },
         needs_source_only=lambda experiment: (
             experiment.warm_start
             or _models().PRESETS[experiment.preset_name].get("freeze_source", False)
@@ -307,6 +315,7 @@ METHODS = {
         encoder="generate_to_adapt",
         adaptations=("sum", "on_translated_source", "reads_translated_target"),
         size_multiple=8,
+        critics={"source": "image_objective", "target": "image_objective"},
         problems=_cyclegan_problems,
     ),
     "dtn": Method(
@@ -365,3 +374,46 @@ BASELINES = {
     "source_only": "the baseline without adaptation",
     "target_only": "the ceiling with the target's labels",
 }
+
+_ALL = tuple(METHODS)
+_WITH_GENERATORS = ("cyclegan", "dtn", "lstnet")
+_WITH_PIXEL_LOSSES = ("i2i_adapt", "cyclegan", "lstnet")
+# Flags that are not read whatever is trained → the methods that read them. Baselines read none.
+READ_BY = {
+    "preset": _ALL,
+    "adaptation": _ALL,
+    "translated_copy": _ALL,
+    "augment_translations": _ALL,
+    "target_labels_per_class": ("i2i_adapt",),
+    "steps": _ALL,
+    "learning_rate": _ALL,
+    "discriminator_learning_rate": _ALL,
+    "beta_1": _ALL,
+    "schedule": _ALL,
+    "ema_momentum": _ALL,
+    "select": _ALL,
+    "discriminator_steps": _ALL,
+    "generator_steps": _ALL,
+    "warm_start": ("i2i_adapt",),
+    "feature_discriminator": ("i2i_adapt",),
+    "encoder_file": ("dtn",),
+    "encoder_sharing": ("i2i_adapt",),
+    "decoder_width": ("i2i_adapt",),
+    "generator_width": _WITH_GENERATORS,
+    "discriminator_width": _ALL,
+    "generator": ("cyclegan",),
+    "generator_stages": ("cyclegan",),
+    "patch": ("cyclegan",),
+    "dropout": ("cyclegan",),
+    "dropout_at_inference": ("cyclegan",),
+    "image_skip": ("cyclegan",),
+    "pool_size": ("cyclegan",),
+    "loss_weights": _ALL,
+    "feature_objective": ("i2i_adapt",),
+    "image_objective": _WITH_PIXEL_LOSSES,
+    "pixel_loss": _WITH_PIXEL_LOSSES,
+}
+
+# A baseline is trained by the config of a method, for the same images and augmentation, and passes
+# over what that says of the method. Not over these, which nobody gives it but by mistake.
+NOT_PASSED_OVER = ("translated_copy", "target_labels_per_class", "select", "encoder_file")

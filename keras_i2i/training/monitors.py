@@ -6,6 +6,8 @@ goes into the log, and two epochs in a row beyond its threshold bring one senten
 may mean and what to try. docs/troubleshooting.md has more on each.
 """
 
+import types
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -135,10 +137,11 @@ class DiscriminatorWon:
 
     Args:
         undecided: discriminator → its loss while it knows nothing, `AdversarialModel.undecided`.
+        critics: which of them may be Wasserstein critics instead, by which flag: `Method.critics`.
     """
 
-    def __init__(self, undecided):
-        self._undecided = dict(undecided)
+    def __init__(self, undecided, critics=types.MappingProxyType({})):
+        self._undecided, self._critics = dict(undecided), critics
 
     def measure(self, model, translations):
         """Nothing that is not there."""
@@ -150,11 +153,14 @@ class DiscriminatorWon:
 
     def warning(self, logs):
         """Which one."""
-        names = " and ".join(f"d_{name}" for name in self._winners(logs))
+        winners = self._winners(logs)
+        critics = dict.fromkeys(self._critics[name] for name in winners if name in self._critics)
+        helps = ["A lower --discriminator_learning_rate"]
+        helps += [f"--{flag}=wasserstein" for flag in critics]
         return (
-            f"{names} tells real from translated nearly always, and what plays against it learns "
-            "little from one that cannot be fooled. A lower --discriminator_learning_rate, "
-            "--image_objective=wasserstein or a smaller --discriminator_width can help "
+            f"{' and '.join(f'd_{name}' for name in winners)} tells real from translated nearly "
+            "always, and what plays against it learns little from one that cannot be fooled. "
+            f"{', '.join(helps)} or a smaller --discriminator_width can help "
             f"({HELP}a-discriminator-that-won)."
         )
 
@@ -211,9 +217,9 @@ class PermutedClasses:
         )
         return (
             "the source-only model reads translations to the target mostly as another class: "
-            f"{changes}. The translator may permute classes; look at the pictures. Heavier "
-            "translated_task or identity terms, --warm_start or a smaller translation term can "
-            f"help ({HELP}permuted-classes)."
+            f"{changes}. The translator may permute classes; look at the pictures. A heavier "
+            "identity term, a smaller translation term or, of I2I-Adapt, a translated_task term or "
+            f"--warm_start can help ({HELP}permuted-classes)."
         )
 
 
@@ -275,9 +281,9 @@ class ChanceLevel:
         """How little is left."""
         return (
             f"predictions on target images carry only {self._share:.0%} of the information that "
-            "those on source images do: the target is read at the level of chance, or nearly. An "
-            "information term, --warm_start, a smaller feature term or grayscale images can help "
-            f"({HELP}chance-level-on-the-target)."
+            "those on source images do: the target is read at the level of chance, or nearly. "
+            "Grayscale images or, of I2I-Adapt, an information term, --warm_start or a smaller "
+            f"feature term can help ({HELP}chance-level-on-the-target)."
         )
 
 

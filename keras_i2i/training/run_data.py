@@ -23,8 +23,13 @@ _NAMED = 3
 class RunData:
     """The images of an experiment. The target's training labels stay behind in `data`.
 
+    Attributes:
+        left_out: how many images the target's test lacks because few-label adaptation learns their
+            labels, for one seed of the run or another: the test is the same for all.
+
     Raises:
-        InputError: some cannot be read, or are not as their domain says they are.
+        InputError: some cannot be read, or are not as their domain says they are; a class has fewer
+            images than it is to have labels, or these leave no test.
     """
 
     def __init__(self, experiment):
@@ -45,8 +50,25 @@ class RunData:
             self.source = self.source.with_zero_labels()
         self._target = {"size": experiment.target_size or None, **target}
         self.target = data.load_unlabelled(experiment.target, "train", **self._target)
-        self.target_test = data.load(experiment.target, "test", **place)
         self._experiment = experiment
+        whole = data.load(experiment.target, "test", **place)
+        self.target_test = self._without_few_labelled(whole)
+        self.left_out = len(whole) - len(self.target_test)
+
+    def _without_few_labelled(self, test):
+        """The target's test but for images whose labels are learnt."""
+        experiment, known = self._experiment, set()
+        if experiment.target_labels_per_class:
+            for seed in experiment.seeds:
+                few = self.few_labelled_target(seed)
+                known |= {position for position, _ in fingerprints.repeated(test, few)}
+        if len(known) == len(test):
+            raise InputError(
+                f"--target_labels_per_class={experiment.target_labels_per_class} leaves no test: "
+                f"over all --seeds, the labels of all {len(test)} test images of "
+                f"--target={experiment.target} are learnt. Give fewer labels, or fewer seeds."
+            )
+        return test[np.delete(np.arange(len(test)), sorted(known))] if known else test
 
     def fingerprints(self):
         """What the images and labels are known by: "source" and "target", each by its splits."""
@@ -74,12 +96,14 @@ class RunData:
         Returns:
             "source" and "target": `images`, how many of the test's are; `of`, how many there are;
             `transductive`, whether the domain is meant to be tested on its own training images,
-            and then `images` does not count these.
+            and then `images` does not count these; of "target" also `left_out`, as above.
 
         Raises:
             InputError: more than `_MAY_BE_SEEN` of them.
         """
-        return {domain: self._seen(domain) for domain in ("source", "target")}
+        seen = {domain: self._seen(domain) for domain in ("source", "target")}
+        seen["target"]["left_out"] = self.left_out
+        return seen
 
     def _seen(self, domain):
         experiment = self._experiment
@@ -136,6 +160,12 @@ class RunData:
                 examples.read_near(0)  # Are there any, and of the right kind?
             except InputError as error:
                 problems.append(f"{domain}, train split: {error}")
+        if experiment.select == "proxy_a_distance" and len(self._validated) < 2:
+            problems.append(
+                "--select=proxy_a_distance needs at least 2 source images, a half of them to be "
+                f"tested on. --source_validation_size keeps {len(self._validated)}: give more, or "
+                "0 for training images."
+            )
         names = experiment.domain("source").class_names
         if names and not experiment.segments:
             counts = np.bincount(self.source.labels, minlength=len(names))
@@ -217,10 +247,14 @@ class RunData:
             Source images that were not trained on and their labels, or training images and None if
             none were kept; and target training images, which have no labels here.
         """
-        held_out = self.source_validation is not None and len(self.source_validation) > 0
-        source, labels = self._labelled(count, self.source_validation if held_out else self.source)
+        source, labels = self._labelled(count, self._validated)
         _, target = self._first(count, self.source[:1], self.target)
-        return source, labels if held_out else None, target
+        return source, None if self._validated is self.source else labels, target
+
+    @property
+    def _validated(self):
+        held_out = self.source_validation is not None and len(self.source_validation) > 0
+        return self.source_validation if held_out else self.source
 
     def monitored_images(self, count):
         """At most `count` training images of each domain, in [-1, 1], and the source's labels."""

@@ -190,13 +190,15 @@ def picks(entries):
         Name → {"epoch": from 1, "step", "target_test_accuracy" or "target_test_miou"}; the target's
         measure is that of the learning curve, and None without labels. Names are "last", those of
         `VALIDATORS` that were logged, and, if there are labels, "oracle": the best epoch by the
-        target's test labels, which nobody has in practice.
+        target's test labels, which nobody has in practice. Epochs in which something was not
+        measured, as before there was a source-only model to read by, are not picked by it.
     """
-    measure = next((name for name in TARGET_MEASURES if name in entries[-1]), TARGET_MEASURES[0])
+    logged = {name for entry in entries for name in entry}
+    measure = next((name for name in TARGET_MEASURES if name in logged), TARGET_MEASURES[0])
     chosen = {LAST: len(entries) - 1}
     chosen |= {name: best_epoch(entries, name) for name in VALIDATORS}
-    if measure in entries[-1]:
-        values = [entry[measure] for entry in entries]
+    values = [entry.get(measure, -math.inf) for entry in entries]
+    if measure in logged:
         chosen[ORACLE] = max(range(len(values)), key=lambda epoch: (values[epoch], epoch))
     return {
         name: {

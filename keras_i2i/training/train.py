@@ -27,7 +27,7 @@ from keras_i2i.training import (
     watching,
 )
 from keras_i2i.training.checkpoint import Checkpoint
-from keras_i2i.training.methods import METHODS
+from keras_i2i.training.methods import BASELINES, METHODS
 from keras_i2i.training.run_data import RunData
 from keras_i2i.training.run_directory import MAIN_STEPS, RunDirectory
 from keras_i2i.training.stopping import Signals
@@ -102,8 +102,6 @@ def _train(run, steps, only, replicas, signals, log):
     # Nothing is written before all that the run needs has been looked at.
     domains = RunData(experiment)
     domains.check()
-    for seed in experiment.seeds:
-        domains.few_labelled_target(seed)
     _check_files(experiment, run)
     _tell_seen(domains, experiment, log)
     with run.locked(log) if replicas.is_chief else contextlib.nullcontext():
@@ -136,6 +134,8 @@ def _train_steps(run, domains, steps, only, replicas, signals, log):
             else f" and {_size(experiment.target_shape)}."
         )
     )
+    if experiment.method in BASELINES and (unread := checks.unread(experiment)):
+        log(f"--method={experiment.method} does not read --{', --'.join(unread)}.")
     if replicas.is_chief:
         provenance.record(run, domains.fingerprints(), replicas.count, log)
         if provenance.has_idle_gpu():
@@ -166,6 +166,11 @@ def _tell_seen(domains, experiment, log):
                 f"warning: {seen['images']} of {seen['of']} test images of --{domain}="
                 f"{getattr(experiment, domain)} are training or validation images too."
             )
+    if domains.left_out:
+        log(
+            f"{domains.left_out} test images of --target={experiment.target} are left out: their "
+            "labels are among the few that are learnt."
+        )
 
 
 def _silent(line):
@@ -595,6 +600,8 @@ def _announce(run, metrics, log):
         "adapted": "adapted",
         "target_only": "ceiling, trained on target labels",
     }
+    if page.is_transductive(metrics):
+        rows["target_only"] = "ceiling, trained on the test's labels"
     measure, title = "target_test_accuracy", "Accuracy"
     if page.segments(metrics):
         measure, title = "target_test_miou", "Mean intersection over union"

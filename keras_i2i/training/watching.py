@@ -8,6 +8,7 @@ from typing import NamedTuple
 from keras_i2i.evaluation.validators import VALIDATORS
 from keras_i2i.models import ReadsThroughTranslation
 from keras_i2i.training import callbacks, monitors, selection
+from keras_i2i.training.methods import METHODS
 from keras_i2i.training.run_directory import MAIN_STEPS
 
 # Curves, grids, monitors and validators look at a part of the images: enough to see by, and cheap.
@@ -71,15 +72,20 @@ def watch(run, step, seed, domains, model, done, load, log):
     looking = [validation] if validation else []
     looking += _monitors(experiment, domains, model, source_only, validation, history, folder, log)
     looking.append(history)
-    selected = None
-    if adapts and experiment.select != selection.LAST and not experiment.segments:
-        if reader:
+    selected, selects = None, experiment.select != selection.LAST
+    if adapts and not experiment.segments:
+        if reader and selects:
             selected = selection.Selection(
                 run.selectable(step, seed), experiment.select, history, experiment.keep_checkpoints,
                 log,
             )  # fmt: skip
             looking.append(selected)
-        else:
+        elif not reader and "target_to_source" in model.directions:
+            log(
+                f"{step}, seed {seed}: nothing reads the target before source_only is trained, so "
+                "none of the epochs until then can be picked."
+            )
+        elif not reader and selects:
             log(f"{step}, seed {seed}: nothing reads the target by it, so its last epoch counts.")
     if model.can_translate:
         images = domains.test_images(_GRID_IMAGES)
@@ -115,7 +121,8 @@ def _monitors(experiment, domains, model, source_only, validation, history, fold
         images = {"source": source, "target": target}
         chosen.append(monitors.Diversity(images))
     if model.undecided:
-        chosen.append(monitors.DiscriminatorWon(model.undecided))
+        critics = METHODS[experiment.method].critics
+        chosen.append(monitors.DiscriminatorWon(model.undecided, critics))
     if source_only is not None and not model.has_masks and "source_to_target" in model.directions:
         names = experiment.domain("source").class_names
         chosen.append(monitors.PermutedClasses(source_only, labels, names))

@@ -74,6 +74,15 @@ def test_a_row_a_run(run, tmp_path):
     assert page.count("<img") == 5
 
 
+def test_a_ceiling_that_learnt_the_tests_labels_says_so(run, tmp_path):
+    runs = [run("a", adapted=[0.8], target_only=[0.9]), run("b", adapted=[0.7])]
+    told = "<small>saw the test's labels</small>"
+    assert told not in written(runs, tmp_path)[0]
+    for _, metrics in runs:
+        metrics["test_images_seen"] = {"target": {"images": 0, "of": 9, "transductive": True}}
+    assert written(runs, tmp_path)[0].count(told) == 1
+
+
 def test_runs_are_grouped_by_pair_and_each_has_its_best(run, tmp_path):
     runs = [
         run("a", adapted=[0.8]),

@@ -324,10 +324,13 @@ class TestWhichEpoch:
         assert "Which epoch" not in Reader(report(results)).all_text()
 
 
-def seen(target=0, source=0, transductive=False):
+def seen(target=0, source=0, transductive=False, left_out=0):
     return {
-        domain: {"images": count, "of": 2000, "transductive": transductive}
-        for domain, count in (("source", source), ("target", target))
+        domain: {"images": count, "of": 2000, "transductive": transductive, **others}
+        for domain, count, others in (
+            ("source", source, {}),
+            ("target", target, {"left_out": left_out}),
+        )
     }
 
 
@@ -339,10 +342,30 @@ def test_test_images_that_were_seen_are_owned_up_to(results):
     assert "of 2000 printed" not in few
     meant = Reader(report(results, seen=seen(transductive=True))).all_text()
     assert (
-        "Transductive: the inverted test images are the training images, learnt without labels."
-        in meant
+        "Transductive: the inverted test images are the training images, learnt without labels, "
+        "but by the ceiling with their labels." in meant
     )
     assert "printed test images are the training images, learnt with their labels." in meant
+
+
+def test_a_ceiling_that_learnt_the_tests_labels_says_so_wherever_it_stands(results):
+    usual = Reader(report(results, seen=seen())).all_text()
+    meant = Reader(report(results, seen=seen(transductive=True))).all_text()
+    beside = "trained on inverted labels, reporting only; the test images' own among them"
+    assert beside in meant and beside.partition(";")[0] in usual and beside not in usual
+    assert "with labels of these very images" in meant and "very images" not in usual
+    seeds, folder = results
+    without = {name: model for name, model in seeds["models"].items() if name != "target_only"}
+    meant = report(({**seeds, "models": without}, folder), seen=seen(transductive=True))
+    assert "learnt without labels." in Reader(meant).all_text()
+
+
+def test_images_whose_labels_were_learnt_are_not_in_the_test_and_it_says_so(results):
+    options = {"target_labels_per_class": 3}
+    told = "93 inverted images are left out of the test: the 3 labels of each class that are learn"
+    text = Reader(report(results, seen=seen(left_out=93, transductive=True), **options)).all_text()
+    assert told in text
+    assert "left out" not in Reader(report(results, seen=seen(), **options)).all_text()
 
 
 MADE_OF = {

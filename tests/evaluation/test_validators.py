@@ -128,6 +128,16 @@ class TestProxyADistance:
         same = np.ones((20, 3), "float32")
         assert validators.proxy_a_distance(same, same) == 0
 
+    @pytest.mark.filterwarnings("error")
+    @pytest.mark.parametrize("counts", [(1, 20), (20, 1), (0, 20), (1, 1)])
+    def test_there_is_none_where_nothing_is_left_to_test_on(self, counts, features):
+        source, target = (features[:count] for count in counts)
+        assert math.isnan(validators.proxy_a_distance(source, target))
+
+
+def test_a_single_image_has_no_neighbours():
+    assert math.isnan(validators.soft_neighbourhood_density(random_logits(0, (1, 4))))
+
 
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("scale", [0.0, 1.0, 50.0])

@@ -244,6 +244,14 @@ class TestCard:
         assert "- All 2 seeds of the run: from 75.0 % to 76.0 %\n" in card
         assert "- Weakest classes, 9: 91.0 %, 8: 92.0 %, 7: 93.0 %\n" in card
 
+    def test_it_owns_up_to_a_test_on_training_images(self, make_run):
+        told = "- These are training images: a model trained on the target's labels has learnt thei"
+        run = make_run(full())
+        assert told not in model_card(facts_of(run))
+        seen = {"target": {"images": 0, "of": 40, "transductive": True, "left_out": 0}}
+        run.metrics.write_text(json.dumps({"per_seed": [full()], "test_images_seen": seen}))
+        assert told in model_card(facts_of(run))
+
     def test_it_says_what_goes_in_and_comes_out(self, facts):
         card = model_card(facts)
         assert card.startswith("# digits\n\nTells which of 10 classes an image of ")

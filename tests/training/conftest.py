@@ -11,6 +11,7 @@ from keras_i2i import data
 from keras_i2i.training import train as train_module
 from keras_i2i.training import watching
 from keras_i2i.training.experiment import Experiment
+from keras_i2i.training.methods import READ_BY
 
 TRAIN_IMAGES, TEST_IMAGES = 300, 40
 TINY = {
@@ -24,11 +25,18 @@ TINY = {
     "classifier_steps": 4,
     "encoder_width": 0.1,
     "decoder_width": 0.02,
-    "generator_width": 0.02,
     "discriminator_width": 0.02,
 }
 # Two epochs, the least that can be interrupted and continued.
 BRIEF = {"steps": 2, "steps_per_epoch": 1, "classifier_steps": 2}
+
+
+def tiny(**fields):
+    """The fields of a tiny `Experiment`, also of another method than I2I-Adapt."""
+    usual = dict(TINY)
+    if fields.get("method") in READ_BY["generator_width"]:
+        usual["generator_width"] = usual.pop("decoder_width")
+    return {**usual, **fields}
 
 
 @contextlib.contextmanager
@@ -68,7 +76,7 @@ def small_data(target_labels=lambda labels: labels, target_test_labels=lambda la
 @pytest.fixture
 def make_experiment():
     """`make_experiment(**fields)`: a tiny `Experiment`."""
-    return lambda **fields: Experiment(**{**TINY, **fields})
+    return lambda **fields: Experiment(**tiny(**fields))
 
 
 @pytest.fixture

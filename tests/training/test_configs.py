@@ -61,15 +61,22 @@ def test_what_is_neither_says_what_there_is(name, hint):
 
 
 @pytest.mark.parametrize("dashes", ["-", "--"])
-def test_either_way_to_give_a_flagfile_is_resolved(dashes):
+def test_either_way_to_give_a_flagfile_is_resolved_and_comes_before_all_else(dashes):
     path = str(configs.FOLDER / "quickstart.cfg")
     flag = f"{dashes}flagfile"
-    before, after = ["command", "--steps=3"], ["--seeds=1"]
-    assert configs.resolved([*before, f"{flag}=quickstart.cfg", *after]) == [
-        *before, f"{flag}={path}", *after,
-    ]  # fmt: skip
-    assert configs.resolved([*before, flag, "quickstart.cfg", *after]) == [
-        *before, flag, path, *after,
+    before, after = ["--steps=3"], ["--seeds=1", "word"]
+    expected = ["command", f"{flag}={path}", *before, *after]
+    given = [f"{flag}=quickstart.cfg"], [flag, "quickstart.cfg"]
+    for file in given:
+        assert configs.resolved(["command", *before, *file, *after]) == expected
+
+
+def test_flagfiles_stay_in_their_order(tmp_path):
+    for name in ("one.cfg", "two.cfg"):
+        (tmp_path / name).write_text("--steps=1\n")
+    given = ["command", "--flagfile=two.cfg", "--steps=3", "--flagfile=one.cfg"]
+    assert configs.resolved(given) == [
+        "command", "--flagfile=two.cfg", "--flagfile=one.cfg", "--steps=3",
     ]  # fmt: skip
 
 

@@ -12,11 +12,12 @@ from keras_i2i import data, models, networks
 from keras_i2i.errors import InputError
 from keras_i2i.models import PRESETS, TERMS
 from keras_i2i.optimizers import Adam, ConstantThenLinear, LossScaleOptimizer
+from keras_i2i.training.checks import unread
 from keras_i2i.training.experiment import Experiment
-from keras_i2i.training.methods import ADAPTATIONS, BASELINES, METHODS
+from keras_i2i.training.methods import ADAPTATIONS, BASELINES, METHODS, READ_BY
 from keras_i2i.training.train import steps_of
 
-from .conftest import TINY
+from .conftest import TINY, tiny
 
 BAD = [
     ({"source": "mnits"}, "--source: Got domain 'mnits'", "Did you mean mnist?"),
@@ -183,7 +184,6 @@ BAD = [
         {"encoder": "generate_to_adapt"},
         "--encoder of --method=i2i_adapt must be lenet, densenet or a backbone where it translates",
     ),
-    ({"encoder_file": "f.keras"}, "--encoder_file goes with --method=dtn only. Received: --method"),
     (
         {"target_channels": 3},
         "--target_image_size and --target_channels do not go with --method=i2i",
@@ -260,10 +260,6 @@ BAD = [
         "--image_objective of --method=lstnet must be one of non_saturating, minimax, or empty",
     ),
     (
-        {"method": "cyclegan", "target_labels_per_class": 1},
-        "--target_labels_per_class does not go with --method=cyclegan.",
-    ),
-    (
         {"method": "lstnet", "translated_copy": True},
         "--translated_copy needs a classifier that learns from it: "
         "--adaptation=on_translated_source or sum. Received: --adaptation=reads_translated_target",
@@ -277,11 +273,64 @@ BAD = [
         {"method": "cyclegan", "translated_copy": True, "augment_translations": True},
         "--augment_translations is for translations on the fly: those of a copy are augmented",
     ),
-    (
-        {"method": "lstnet", "encoder_file": "f.keras"},
-        "--encoder_file goes with --method=dtn only.",
-    ),
 ]
+
+
+READERS = [
+    ("i2i_adapt", {"pool_size": 50, "generator_width": 0.5, "image_skip": True, "dropout": 0.5}),
+    ("cyclegan", {"warm_start": True, "target_labels_per_class": 1, "decoder_width": 0.5}),
+    ("cyclegan", {"feature_objective": "minimax", "encoder_sharing": "none"}),
+    ("lstnet", {"warm_start": True, "patch": 70, "generator": "resnet", "generator_stages": 4}),
+    ("lstnet", {"encoder_file": "f.keras", "feature_discriminator": "convolutional"}),
+    ("dtn", {"image_objective": "wasserstein", "pixel_loss": "l2", "dropout_at_inference": True}),
+    ("source_only", {"select": "target_entropy", "translated_copy": True}),
+    ("target_only", {"target_labels_per_class": 2, "encoder_file": "f.keras"}),
+]
+
+
+@pytest.mark.parametrize(("method", "fields"), READERS)
+def test_a_flag_that_the_method_does_not_read_is_refused_with_those_that_do(
+    method, fields, make_experiment
+):
+    with pytest.raises(InputError) as error:
+        make_experiment(method=method, **fields)
+    assert sorted(str(error.value).splitlines()) == sorted(
+        f"--{name} is read by --method={', '.join(READ_BY[name])}. Received: --method={method}"
+        for name in fields
+    )
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_table_of_readers_says_what_is_read(method, make_experiment):
+    looked_at = set()
+
+    class Watched(Experiment):
+        def __getattribute__(self, name):
+            looked_at.add(name)
+            return super().__getattribute__(name)
+
+    watched = Watched(**vars_of(make_experiment(method=method)))
+    looked_at.clear()
+    steps_of(watched)
+    watched.build_model(0, watched.build_classifier("source"))
+    # Read where it trains, or read for all methods.
+    elsewhere = {"select", "target_labels_per_class", "translated_copy", "augment_translations"}
+    read = {name for name, methods in READ_BY.items() if method in methods}
+    assert looked_at & set(READ_BY) - elsewhere == read - elsewhere
+
+
+@pytest.mark.parametrize("method", BASELINES)
+def test_a_baseline_passes_over_what_a_methods_config_says_of_the_method(method, make_experiment):
+    given = {
+        "warm_start": True, "decoder_width": 0.5, "loss_weights": {"task": 2.0}, "pool_size": 50,
+        "adaptation": "sum", "schedule": "cosine", "image_objective": "least_squares",
+    }  # fmt: skip
+    experiment = make_experiment(method=method, **given)
+    assert set(unread(experiment)) == {*given, "steps", "discriminator_width"}
+
+
+def vars_of(experiment):
+    return {field.name: getattr(experiment, field.name) for field in dataclasses.fields(experiment)}
 
 
 def identify(fields):
@@ -362,7 +411,7 @@ def unlabelled(tmp_path):
 def test_what_needs_labels_is_refused_without_them(case, unlabelled):
     fields, message = case
     with pytest.raises(InputError) as error:
-        Experiment(**{**TINY, "source": unlabelled, "target": unlabelled, **fields})
+        Experiment(**tiny(source=unlabelled, target=unlabelled, **fields))
     assert message in str(error.value)
 
 
@@ -416,15 +465,15 @@ def test_a_source_that_lacks_what_the_target_has_is_refused(unlabelled):
 def test_the_problems_of_a_method_are_all_listed_at_once():
     with pytest.raises(InputError) as error:
         Experiment(
-            **{**TINY, "method": "cyclegan", "image_size": 20, "target_channels": 3},
+            **tiny(method="cyclegan", image_size=20, target_channels=3),
             adaptation="joint",
             loss_weights={"task": 1.0},
             target_labels_per_class=2,
             encoder_file="f.keras",
         )
     assert [line.split()[0].rstrip(":") for line in str(error.value).splitlines()] == [
-        "--loss_weights", "--image_size", "--target_image_size", "--target_labels_per_class",
-        "--adaptation", "--encoder_file",
+        "--loss_weights", "--target_labels_per_class", "--encoder_file", "--image_size",
+        "--target_image_size", "--adaptation",
     ]  # fmt: skip
 
 

@@ -20,7 +20,7 @@ from keras_i2i.training.run_directory import RunDirectory
 from keras_i2i.training.train import steps_of, train
 
 from . import mortal
-from .conftest import TINY, small_data
+from .conftest import TINY, small_data, tiny
 from .runs import Trained, assert_same_run, continue_quietly, learning_eagerly, nothing_drawn
 
 # Every method, and every kind of step there is. Each checkpoint is a step's: what a kill loses is
@@ -108,7 +108,7 @@ def test_killed_again_and_again_it_ends_as_if_it_had_not_been(name, tmp_path):
     rng = np.random.default_rng(list(RUNS).index(name))
 
     def start(folder):
-        fields = {**TINY, **COMMON, **RUNS[name], "run_dir": str(tmp_path / folder / "run")}
+        fields = tiny(**COMMON, **RUNS[name], run_dir=str(tmp_path / folder / "run"))
         return RunDirectory(fields["run_dir"], Experiment(**fields)), mortal.process(
             fields, tmp_path / folder
         )

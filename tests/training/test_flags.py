@@ -8,18 +8,17 @@ from absl import flags as absl_flags
 from keras_i2i.errors import InputError
 from keras_i2i.training import flags
 from keras_i2i.training.experiment import Experiment
-from keras_i2i.training.methods import ADAPTATIONS, BASELINES, METHODS
+from keras_i2i.training.methods import ADAPTATIONS, BASELINES, METHODS, NOT_PASSED_OVER
 
-from .conftest import TINY
+from .conftest import tiny
 
 FIELDS = [field.name for field in dataclasses.fields(Experiment)]
 
-# Not one field at its default.
+# Not one field at its default, but for those that nobody gives a baseline.
 UNUSUAL = {
     "method": "source_only",
     "preset": "drcn",
     "adaptation": "sum",
-    "translated_copy": True,
     "augment_translations": True,
     "transductive": True,
     "source": "usps",
@@ -35,7 +34,6 @@ UNUSUAL = {
     "target_size": 2000,
     "source_validation_size": 0,
     "target_validation_size": 7,
-    "target_labels_per_class": 5,
     "load_size": 256,
     "crop_size": 224,
     "crop_place": "center",
@@ -60,7 +58,6 @@ UNUSUAL = {
     "schedule": "cosine",
     "learning_rate_factor": 0.3,
     "ema_momentum": 0.999,
-    "select": "target_entropy",
     "discriminator_steps": 2,
     "generator_steps": 3,
     "classifier_steps": 400,
@@ -80,7 +77,6 @@ UNUSUAL = {
     "generator": "resnet",
     "generator_stages": 4,
     "patch": 70,
-    "encoder_file": "my encoders/f.keras",
     "encoder_sharing": "all_but_batch_norm",
     "encoder_width": 0.5,
     "decoder_width": 0.25,
@@ -127,17 +123,18 @@ def flagfile(tmp_path):
 
     def flagfile(text, **fields):
         path = tmp_path / "flags.cfg"
-        path.write_text(flags.to_flagfile(Experiment(**{**TINY, **fields})) + text)
+        path.write_text(flags.to_flagfile(Experiment(**tiny(**fields))) + text)
         return path
 
     return flagfile
 
 
-def test_the_unusual_experiment_has_no_field_at_its_default():
+def test_every_field_is_not_at_its_default_in_one_of_the_experiments():
     usual = Experiment(source="mnist", target="usps", run_dir="x")
-    assert sorted(UNUSUAL) == sorted(FIELDS)
+    assert sorted({*UNUSUAL, *NOT_PASSED_OVER}) == sorted(FIELDS)
     for name in FIELDS:
-        assert UNUSUAL[name] != getattr(usual, name)
+        given = [fields[name] for fields in (UNUSUAL, *OTHERS.values()) if name in fields]
+        assert given and all(value != getattr(usual, name) for value in given if name != "method")
 
 
 @pytest.mark.parametrize("name", FIELDS)
@@ -168,7 +165,8 @@ def test_the_help_explains_every_adaptation_and_baseline(from_arguments):
         assert f"{name}, {meaning}" in absl_flags.FLAGS["method"].help
 
 
-TWO_STEPS = {
+OTHERS = {
+    "i2i_adapt": {"target_labels_per_class": 5, "select": "target_entropy", "warm_start": True},
     "cyclegan": {
         "method": "cyclegan", "adaptation": "sum", "translated_copy": True, "pool_size": 50,
         "dropout": 0.25, "dropout_at_inference": True, "schedule": "linear",
@@ -178,17 +176,17 @@ TWO_STEPS = {
         "adaptation": "on_translated_source",
     },
     "dtn": {
-        "method": "dtn", "preset": "faces", "encoder_file": "faces/f.keras", "target_channels": 3,
-        "generator_width": 0.5,
+        "method": "dtn", "preset": "faces", "encoder_file": "my faces/f.keras",
+        "target_channels": 3, "generator_width": 0.5,
     },
 }  # fmt: skip
 
 
 @pytest.mark.parametrize(
-    "fields", [{}, UNUSUAL, *TWO_STEPS.values()], ids=["defaults", "unusual", *TWO_STEPS]
+    "fields", [{}, UNUSUAL, *OTHERS.values()], ids=["defaults", "unusual", *OTHERS]
 )
 def test_a_flagfile_gives_the_same_experiment_back(fields, tmp_path, from_arguments):
-    experiment = Experiment(**{**TINY, **fields})
+    experiment = Experiment(**tiny(**fields))
     path = tmp_path / "flags.cfg"
     path.write_text(flags.to_flagfile(experiment))
 

@@ -16,7 +16,7 @@ from keras_i2i.training.run_data import RunData
 from keras_i2i.training.run_directory import RunDirectory
 from keras_i2i.training.train import load_model, load_reader, steps_of, train
 
-from .conftest import BRIEF, TINY, small_data
+from .conftest import BRIEF, small_data, tiny
 from .runs import (
     Trained,
     assert_same_run,
@@ -66,7 +66,7 @@ def start(tmp_path_factory, folders):
             "source_validation_size": 4,
             "target_validation_size": 0,
         }
-        return Experiment(**{**TINY, **BRIEF, **common, **fields})
+        return Experiment(**tiny(**{**BRIEF, **common, **fields}))
 
     return start
 

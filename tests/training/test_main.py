@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 import signal
 import sys
 
@@ -12,6 +13,7 @@ import tensorflow as tf
 from absl import logging
 from PIL import Image
 
+from keras_i2i import evaluation
 from keras_i2i.errors import InputError, TrainingDiverged, WorkerLost
 from keras_i2i.training import configs, main, train
 from keras_i2i.training.run_directory import RunDirectory
@@ -101,6 +103,35 @@ def test_a_config_is_trained_by_its_name(run_command, monkeypatch, tmp_path):
     code, _, err = run_command(main.train_main, *arguments)
     assert (code, err) == (0, "")
     assert (trained[0].method, trained[0].encoder_width) == ("lstnet", 0.1)
+
+
+def test_the_command_line_wins_over_flagfiles_wherever_it_stands(
+    run_command, tiny_arguments, monkeypatch, tmp_path
+):
+    trained = []
+    monkeypatch.setattr(train, "train", lambda experiment, only: trained.append(experiment))
+    flagfile = tmp_path / "flags.cfg"
+    lines = [*tiny_arguments, "--learning_rate_factor=1.0", "--ceiling=true", "--seeds=0"]
+    flagfile.write_text("\n".join(lines) + "\n")
+    ours = ("--learning_rate_factor=0.3", "--noceiling", "--seeds", "7,8")
+    for arguments in (
+        [*ours, f"--flagfile={flagfile}"],
+        [f"--flagfile={flagfile}", *ours],
+        [*ours[:2], "--flagfile", flagfile, *ours[2:]],
+    ):
+        code, _, err = run_command(main.train_main, *arguments)
+        assert (code, err) == (0, "")
+    for experiment in trained:
+        assert (experiment.learning_rate_factor, experiment.ceiling) == (0.3, False)
+        assert (experiment.seeds, experiment.encoder_width) == ([7, 8], TINY["encoder_width"])
+    assert len(trained) == 3
+
+
+@pytest.mark.parametrize("again", [["--steps", "4"], ["--warm_start", "--warm_start=true"]])
+def test_the_same_value_twice_is_no_mistake(again, run_command, tiny_arguments, monkeypatch):
+    monkeypatch.setattr(train, "train", lambda experiment, only: None)
+    code, _, err = run_command(main.train_main, *tiny_arguments, *again)
+    assert (code, err) == (0, "")
 
 
 def test_configs_are_listed(run_command):
@@ -213,6 +244,24 @@ def test_images_are_read_with_the_first_seeds_model_unless_told(
         read[name] = (out_dir / "predictions.csv").read_text()
     assert read["default"] == read["5"]
     assert read["default"] != read["3"]
+
+
+def test_results_may_be_put_beneath_home(run_command, saved_run, picture, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    (tmp_path / "home").mkdir()
+    run = saved_run(preset="fcns_in_the_wild")
+    code, out, err = run_command(
+        main.evaluate_main, f"--run={run.path}", f"--images={picture}", "--out=~/read"
+    )
+    assert (code, err) == (0, "")
+    assert out == f"Predictions: {tmp_path / 'home' / 'read' / 'predictions.csv'}\n"
+    pages = []
+    monkeypatch.setattr(evaluation, "write_comparison", lambda runs, page: pages.append(page))
+    monkeypatch.setattr(RunDirectory, "results", lambda run: {})
+    shutil.copytree(run.path, tmp_path / "other")
+    both = (f"--run={run.path}", f"--run={tmp_path / 'other'}")
+    code, _, err = run_command(main.evaluate_main, *both, "--out=~/page.html")
+    assert (code, err, pages) == (0, "", [str(tmp_path / "home" / "page.html")])
 
 
 def test_cyclegan_reads_images_through_its_translations(run_command, saved_run, picture):

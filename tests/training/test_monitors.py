@@ -13,6 +13,7 @@ from keras_i2i import losses
 from keras_i2i.evaluation.metrics import COLLAPSED_DIVERSITY
 from keras_i2i.evaluation.validators import Reading
 from keras_i2i.training import divergence, monitors
+from keras_i2i.training.methods import METHODS
 from keras_i2i.training.monitors import (
     ChanceLevel,
     DiscriminatorWon,
@@ -204,6 +205,30 @@ class TestDiscriminatorWon:
         logs = [{"d_source": 0.1, "d_source_accuracy": 0.97, "d_target_accuracy": 0.8}] * 2
         (line,) = run_monitors([monitor], {}, [FakeTranslator()] * 2, logs)[1]
         assert line.startswith("warning: d_source tells")
+
+    @pytest.mark.parametrize(
+        ("method", "winner", "flags"),
+        [
+            ("i2i_adapt", "feature", ["feature_objective"]),
+            ("i2i_adapt", "target", ["image_objective"]),
+            ("cyclegan", "source", ["image_objective"]),
+            ("lstnet", "latent", []),
+            ("dtn", "ternary", []),
+        ],
+    )
+    def test_the_advice_is_to_give_flags_that_the_method_takes(
+        self, method, winner, flags, make_experiment
+    ):
+        monitor = DiscriminatorWon({winner: 1.0}, METHODS[method].critics)
+        advice = monitor.warning({f"d_{winner}": 0.0}).split("cannot be fooled. ")[1]
+        for flag in ("feature_objective", "image_objective"):
+            assert (f"--{flag}=wasserstein" in advice) == (flag in flags)
+        assert advice.startswith("A lower --discriminator_learning_rate")
+        assert " or a smaller --discriminator_width can help (docs/" in advice
+        experiment = make_experiment(method=method, **dict.fromkeys(flags, "wasserstein"))
+        if flags:
+            assert winner in experiment.build_model(0).discriminators
+            assert winner not in experiment.build_model(0).undecided
 
     @pytest.mark.parametrize("method", ["i2i_adapt", "cyclegan", "lstnet"])
     def test_every_methods_discriminators_lose_undecided_while_they_know_nothing(

@@ -11,12 +11,12 @@ from keras_i2i.training.experiment import Experiment
 from keras_i2i.training.run import load_run
 from keras_i2i.training.run_directory import RunDirectory
 
-from .conftest import TINY
+from .conftest import TINY, tiny
 
 
 def untrained(folder, **fields):
     """A run whose models are fresh; returns it and seed → the main model's first weights."""
-    experiment = Experiment(**{**TINY, "run_dir": str(folder), "ceiling": False, **fields})
+    experiment = Experiment(**tiny(run_dir=str(folder), ceiling=False, **fields))
     run, first = RunDirectory.create(experiment), {}
     main = "adapted" if experiment.adapts_by == "joint" else "translator"
     for seed in experiment.seeds:

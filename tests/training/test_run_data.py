@@ -11,7 +11,7 @@ from keras_i2i.errors import InputError
 from keras_i2i.training.experiment import Experiment
 from keras_i2i.training.run_data import RunData
 
-from .conftest import TEST_IMAGES, TINY, small_data
+from .conftest import TEST_IMAGES, TINY, small_data, tiny
 from .runs import write_images
 
 SIZES = [(40, 60), (33, 33), (50, 36), (64, 40)]
@@ -60,7 +60,7 @@ def of_folders(folder):
 @pytest.fixture
 def of_digits():
     """`of_digits(**fields)`: the data of a run of small digits."""
-    return lambda **fields: RunData(Experiment(**{**TINY, **fields}))
+    return lambda **fields: RunData(Experiment(**tiny(**fields)))
 
 
 class Reader:
@@ -127,9 +127,7 @@ class TestWhatIsRead:
         assert [len(part) for part in (domains.source, domains.target)] == [6, 8]
 
     def test_a_source_without_labels_gets_zeros(self, flat):
-        domains = RunData(
-            Experiment(**{**TINY, "method": "cyclegan", "source": flat, "target": flat})
-        )
+        domains = RunData(Experiment(**tiny(method="cyclegan", source=flat, target=flat)))
         np.testing.assert_array_equal(domains.source.labels, np.zeros(len(domains.source)))
 
     def test_few_labels_are_a_draw_of_the_seed(self, of_digits):
@@ -361,9 +359,9 @@ class TestWhatWasSeen:
 
     def test_is_nothing_where_splits_are_apart(self, of_copies, of_digits):
         none = {"images": 0, "of": 8, "transductive": False}
-        assert of_copies().seen == {"source": none, "target": none}
+        assert of_copies().seen == {"source": none, "target": {**none, "left_out": 0}}
         for seen in of_digits().seen.values():
-            assert seen == {"images": 0, "of": TEST_IMAGES, "transductive": False}
+            assert (seen["images"], seen["of"], seen["transductive"]) == (0, TEST_IMAGES, False)
 
     @pytest.mark.parametrize(
         ("copy", "refused", "whose"),
@@ -406,7 +404,57 @@ class TestWhatWasSeen:
     def test_is_meant_to_be_where_the_protocol_is_transductive(self, of_copies):
         own = ("two/train/cat/00.png", "two/test/dog/01.png")
         domains = of_copies(own, transductive=True)
-        assert domains.seen["target"] == {"images": 0, "of": 8, "transductive": True}
+        assert domains.seen["target"] == {
+            "images": 0, "of": 8, "transductive": True, "left_out": 0,
+        }  # fmt: skip
+
+    @pytest.mark.parametrize("seeds", [[3], [3, 4]])
+    @pytest.mark.parametrize("kind", ["stored", "in memory"])
+    def test_is_not_tested_on_where_its_label_is_among_the_few(
+        self, kind, seeds, of_copies, monkeypatch
+    ):
+        """Of all seeds, so that one test is that of all."""
+        fields = {"transductive": True, "target_labels_per_class": 1, "seeds": seeds}
+        if kind == "in memory":
+            whole = data.get_domain(TINY["target"])
+            own = dataclasses.replace(
+                whole, read=lambda split, data_dir: whole.read("test", data_dir), transductive=True
+            )
+            monkeypatch.setitem(data.DOMAINS, TINY["target"], own)
+            domains = RunData(Experiment(**{**TINY, **fields, "target_validation_size": 0}))
+            size = TEST_IMAGES
+        else:
+            copies = [
+                (f"two/train/{name}/0{n}.png", f"two/test/{name}/0{n}.png")
+                for name in ("cat", "dog")
+                for n in range(4)
+            ]
+            domains, size = of_copies(*copies, **fields), 8
+        few = [domains.few_labelled_target(seed) for seed in seeds]
+        learnt = {image.tobytes() for part in few for _, image, _ in part.readable()}
+        tested = {image.tobytes() for _, image, _ in domains.target_test.readable()}
+        assert len(learnt) > len(few[0]) * (len(seeds) - 1)
+        assert not learnt & tested
+        assert len(domains.target_test) == size - len(learnt)
+        assert domains.seen["target"] == {
+            "images": 0,
+            "of": size - len(learnt),
+            "transductive": True,
+            "left_out": len(learnt),
+        }
+        assert domains.fingerprints()["target"]["test"]["images"] == size - len(learnt)
+
+    def test_labels_that_leave_no_test_are_refused(self, of_copies):
+        copies = [
+            (f"two/train/{name}/0{n}.png", f"two/test/{name}/0{n}.png")
+            for name in ("cat", "dog")
+            for n in range(4)
+        ]
+        with pytest.raises(InputError) as error:
+            of_copies(*copies, transductive=True, target_labels_per_class=4)
+        assert str(error.value).startswith(
+            "--target_labels_per_class=4 leaves no test: over all --seeds, the labels of all 8 test"
+        )
 
     def test_with_labels_of_the_other_domain_is_refused_all_the_same(self, of_copies):
         other = ("one/train/cat/00.png", "two/test/dog/01.png")

@@ -172,6 +172,16 @@ class TestPicks:
             "oracle": {"epoch": 1, "step": 1, "target_test_miou": 0.4},
         }
 
+    def test_epochs_in_which_nothing_was_measured_are_not_picked(self):
+        bare, measured = [{"step": 1, "loss": 2.0}], list(self.ENTRIES[1:])
+        names = {"last", "source_validation_accuracy", "target_entropy", "oracle"}
+        for entries in (bare + measured, measured + bare):
+            found = picks(entries)
+            assert set(found) == names
+            assert "loss" not in entries[found["oracle"]["epoch"] - 1]
+            assert found["oracle"]["target_test_accuracy"] == 0.8
+        assert found["last"] == {"epoch": 4, "step": 1, "target_test_accuracy": None}
+
     def test_the_table_has_one_number_for_each_seed(self):
         histories = [
             {"source_only": [], "adapted": list(self.ENTRIES)},

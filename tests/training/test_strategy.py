@@ -22,7 +22,7 @@ from keras_i2i.training.run_directory import RunDirectory
 from keras_i2i.training.strategy import Replicas, make_replicas
 from keras_i2i.training.train import train
 
-from .conftest import TINY, small_data
+from .conftest import small_data, tiny
 from .runs import history_of, nothing_drawn, same_weights, weights_of
 
 WORKER = pathlib.Path(__file__).with_name("worker.py")
@@ -83,7 +83,7 @@ def start_workers(*tasks):
 
 def train_here(fields, strategy="one"):
     """The same in this process, on one device unless a strategy is given."""
-    fields = {**TINY, **fields, "strategy": "one"}
+    fields = tiny(**fields, strategy="one")
     only = fields.pop("only", ())
     experiment = Experiment(**fields)
     with small_data(), nothing_drawn(), pytest.MonkeyPatch.context() as patch:
@@ -300,7 +300,7 @@ class TestMistakes:
         ],
     )
     def test_a_batch_must_be_shared_evenly(self, fields, message, two_replicas, tmp_path):
-        fields = {**TINY, **fields, "run_dir": str(tmp_path / "run")}
+        fields = tiny(**fields, run_dir=str(tmp_path / "run"))
         few = fields.pop("few", None)
         experiment = Experiment(**fields)
         with pytest.MonkeyPatch.context() as patch, pytest.raises(InputError, match=message):

@@ -261,6 +261,29 @@ class TestDishonestData:
             train_module.evaluate(run, log=lines.append)
         assert "warning: these are not the data of the training: source test." in lines
 
+    def test_a_test_on_training_images_that_is_meant_says_what_it_is(
+        self, quick, tmp_path, monkeypatch
+    ):
+        meant = {"transductive": True, "target_labels_per_class": 1, "target_validation_size": 0}
+        experiment = dataclasses.replace(quick.experiment, **meant)
+        run = RunDirectory(shutil.copytree(quick.path, tmp_path / "run"), experiment)
+        part = data.load("handwritten_digits", "train", size=50)
+        self.alter("handwritten_digits", lambda split, examples: part, monkeypatch)
+        lines = []
+        with nothing_drawn():
+            metrics = train_module.evaluate(run, log=lines.append)
+        assert (
+            "10 test images of --target=handwritten_digits are left out: their labels are among "
+            "the few that are learnt."
+        ) in lines
+        seen = metrics["test_images_seen"]["target"]
+        assert (seen["of"], seen["left_out"]) == (40, 10)
+        adapted = metrics["per_seed"][0]["models"]["adapted"]
+        assert np.sum(adapted["target_test_confusion"]) == 40
+        words, ceiling = "ceiling, trained on the test's labels", metrics["target_only"]
+        number = 100 * ceiling["target_test_accuracy"][0]
+        assert f"  {words:38s} {number:5.1f}%" in lines
+
 
 class TestSeeds:
     def test_there_is_one_number_and_one_model_for_each(self, two_seeds):
@@ -515,6 +538,8 @@ class TestMethods:
         assert {path.name for path in run.path.glob("*.keras")} == {f"{method}.keras"}
         assert run.returned["method"] == method
         assert set(run.returned) & {"source_only", "target_only", "adapted"} == {method}
+        said = f"--method={method} does not read --preset, --steps, --schedule, --ema_momentum, "
+        assert any(line.startswith(said) for line in run.lines)
         # The same as beside the adapted model.
         assert same_weights(run.model(method, 0), quick.model(method, 0))
         assert run.returned[method] == quick.returned[method]

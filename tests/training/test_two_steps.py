@@ -23,7 +23,7 @@ from keras_i2i.training.run_data import RunData
 from keras_i2i.training.run_directory import RunDirectory
 from keras_i2i.training.train import evaluate, load_model, load_models, load_reader, steps_of, train
 
-from .conftest import BRIEF, TINY, small_data
+from .conftest import BRIEF, TINY, small_data, tiny
 from .runs import (
     Trained,
     assert_all_of,
@@ -33,7 +33,6 @@ from .runs import (
     nothing_drawn,
     results_of,
     same_weights,
-    starter,
     weights_of,
 )
 
@@ -155,7 +154,12 @@ def few_images_eagerly():
 @pytest.fixture(scope="module")
 def start(tmp_path_factory):
     """`start(**fields)`: an experiment with a folder of its own."""
-    return starter(tmp_path_factory, {**TINY, **BRIEF})
+
+    def start(**fields):
+        run_dir = str(tmp_path_factory.mktemp("runs") / "run")
+        return Experiment(**tiny(**{**BRIEF, "run_dir": run_dir, **fields}))
+
+    return start
 
 
 @pytest.fixture(scope="module")
@@ -545,6 +549,28 @@ class TestOnly:
         run = RunDirectory(experiment.run_dir, experiment)
         train(experiment, lambda line: None, only=["translator"])
         assert same_weights(run.model("translator", 0), finished("cyclegan").model("translator", 0))
+
+    def test_epochs_before_there_was_a_reader_are_never_picked(self, start):
+        experiment = start(**CASES["lstnet"].fields, steps=3)
+        lines = []
+        with pytest.MonkeyPatch.context() as patch:
+            # In the last epoch: the end of the one before it is done again, with a reader.
+            interrupt_in_an_epoch(patch, "translator", epoch=2, batch=0)
+            with pytest.raises(KeyboardInterrupt):
+                train(experiment, lines.append, only=["translator"])
+        said = (
+            "translator, seed 0: nothing reads the target before source_only is trained, so none "
+            "of the epochs until then can be picked."
+        )
+        assert said in lines
+        assert said not in continue_quietly(experiment)
+        run = RunDirectory(experiment.run_dir, experiment)
+        entries = history_of(run, "translator")
+        for name in ("target_test_accuracy", "target_entropy"):
+            assert [name in entry for entry in entries] == [False, True, True]
+        ways = run.results()["selection"]["translator"]
+        assert set(ways) >= {"last", "oracle", "target_entropy"}
+        assert all(way["epoch"][0] > 1 for way in ways.values())
 
     @pytest.mark.parametrize(
         ("name", "step", "missing"),

@@ -13,7 +13,7 @@ import sys
 
 import keras
 import tensorflow as tf
-from conftest import TINY, small_data
+from conftest import small_data, tiny
 from keras.src.backend.tensorflow import trainer
 from runs import nothing_drawn
 
@@ -73,7 +73,7 @@ def main():
         kill, only = fields.pop("kill", None), fields.pop("only", ())
         if kill:
             die_at(*kill)
-        experiment = Experiment(**{**TINY, **fields})
+        experiment = Experiment(**tiny(**fields))
         with small_data(), nothing_drawn():
             train(experiment, only=only)
         print("replicas", strategy.make_replicas(experiment.strategy).count)
