@@ -41,9 +41,9 @@ def main(arguments=None):
     parser.add_argument("--json", help="file for the results")
     options, flags = parser.parse_known_args(arguments)
     samples, code = watch(flags, pathlib.Path(options.run_dir), options.minutes * 60)
+    write_json(options.json, "soak", samples, flags=flags, exit_code=code)
     print(table(samples))
     said(f"The training ended with exit code {code}.")
-    write_json(options.json, "soak", samples, flags=flags, exit_code=code)
     return code not in (0, AGAIN)
 
 
@@ -97,7 +97,9 @@ def table(samples):
             1000 * np.diff([sample[clock] for sample in own]) / steps
             for clock in ("seconds", "processor_seconds")
         ]
-        for part in np.array_split(np.arange(len(steps)), min(LINES, len(steps))):
+        # The first epoch's speed is not known; a model of one epoch has no line.
+        lines = min(LINES, len(steps)) or 1
+        for part in filter(len, np.array_split(np.arange(len(steps)), lines)):
             epochs = [own[1 + number] for number in part]
             held = {name: np.median([epoch[name] for epoch in epochs]) for name in HELD}
             rows.append(

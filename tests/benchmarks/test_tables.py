@@ -164,3 +164,4 @@ def test_soak():
         "seed_0_adapted", "200–400", "500", "900", "903", "12, 20", "7, 1.5",
     ]  # fmt: skip
     assert rows[-1][1] == "2,900–3,100"
+    assert not cells(soak.table(samples[:1]))
