@@ -388,19 +388,14 @@ def _method_problems(experiment, method, domains_are_known):
                 f"--adaptation={experiment.adaptation} needs labels; "
                 f"--source={experiment.source} has none."
             )
-        if experiment.adapts_by not in ("on_translated_source", "sum"):
-            adapts_by = experiment.adapts_by or "nothing, without labels"
-            for flag, learnt in (("translated_copy", "it"), ("augment_translations", "them")):
-                if getattr(experiment, flag):
-                    yield (
-                        f"--{flag} needs a classifier that learns from {learnt}: "
-                        "--adaptation=on_translated_source or sum. "
-                        f"Received: --adaptation={adapts_by}"
-                    )
-        if experiment.translated_copy and experiment.augment_translations:
+        if experiment.translated_copy and experiment.adapts_by not in (
+            "on_translated_source",
+            "sum",
+        ):
             yield (
-                "--augment_translations is for translations on the fly: those of a copy are "
-                "augmented as any images. Leave it or --translated_copy out."
+                "--translated_copy needs a classifier that learns from it: "
+                "--adaptation=on_translated_source or sum. "
+                f"Received: --adaptation={experiment.adapts_by or 'nothing, without labels'}"
             )
         yield from _direction_problems(experiment, method)
         yield from _selection_problems(experiment)

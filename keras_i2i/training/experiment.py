@@ -83,11 +83,6 @@ class Experiment:
         "Write the translated source images to a folder of the run and train from it, instead of "
         "translating on the fly.",
     )
-    augment_translations: bool = _option(
-        False,
-        "Augment source images once more after they were translated on the fly. Those of "
-        "a translated copy are augmented after it alone.",
-    )
     source: str = _option("", "Domain with labels.")
     target: str = _option("", "Domain whose labels are not used.")
     run_dir: str = _option("", "Folder of the run. The same command again continues it.")

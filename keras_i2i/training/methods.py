@@ -383,7 +383,6 @@ READ_BY = {
     "preset": _ALL,
     "adaptation": _ALL,
     "translated_copy": _ALL,
-    "augment_translations": _ALL,
     "target_labels_per_class": ("i2i_adapt",),
     "steps": _ALL,
     "learning_rate": _ALL,

@@ -34,7 +34,6 @@ from keras_i2i.training.stopping import Signals
 from keras_i2i.training.strategy import make_replicas
 
 _WEIGHT_IMAGES = 2000
-_TRANSLATIONS = 3  # a stream of random numbers of their own; data.batches has three
 
 _CLASSIFIER_STEPS = ("source_only", "target_only")
 _HALVES = ("on_translated_source", "reads_translated_target")
@@ -434,29 +433,10 @@ def _build(run, step, seed):
         _check_finished(run, "translated_copy", copy / "train.json")
         return model, copy, ()
     translator = load_model(run, "translator", seed)
-    translate = translator.mapping("source", "target")
-    if experiment.augment_translations:
-        translate = _augmented(translate, experiment.augmentation, seed, model.optimizer)
-    model.train_on_translations(translate)
+    model.train_on_translations(translator.mapping("source", "target"))
     # Where its random numbers have got to.
     random = translator.non_trainable_variables if experiment.dropout_at_inference else ()
     return model, None, random
-
-
-def _augmented(translate, augmentation, seed, optimizer):
-    """`translate`, then augmentation, by random numbers of the seed and the step."""
-    (key,) = np.random.SeedSequence([seed, _TRANSLATIONS]).generate_state(1).astype(np.int64)
-
-    def augmented(images):
-        context = tf.distribute.get_replica_context()
-        return augmentation(
-            translate(images),
-            tf.stack([key, tf.cast(optimizer.iterations, tf.int64)]),
-            part=context.replica_id_in_sync_group,
-            parts=context.num_replicas_in_sync,
-        )
-
-    return augmented
 
 
 def _train_step(run, step, seed, domains, replicas, signals, log):

@@ -264,15 +264,6 @@ BAD = [
         "--translated_copy needs a classifier that learns from it: "
         "--adaptation=on_translated_source or sum. Received: --adaptation=reads_translated_target",
     ),
-    (
-        {"augment_translations": True},
-        "--augment_translations needs a classifier that learns from them: "
-        "--adaptation=on_translated_source or sum. Received: --adaptation=joint",
-    ),
-    (
-        {"method": "cyclegan", "translated_copy": True, "augment_translations": True},
-        "--augment_translations is for translations on the fly: those of a copy are augmented",
-    ),
 ]
 
 
@@ -314,7 +305,7 @@ def test_the_table_of_readers_says_what_is_read(method, make_experiment):
     steps_of(watched)
     watched.build_model(0, watched.build_classifier("source"))
     # Read where it trains, or read for all methods.
-    elsewhere = {"select", "target_labels_per_class", "translated_copy", "augment_translations"}
+    elsewhere = {"select", "target_labels_per_class", "translated_copy"}
     read = {name for name, methods in READ_BY.items() if method in methods}
     assert looked_at & set(READ_BY) - elsewhere == read - elsewhere
 

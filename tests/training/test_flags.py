@@ -19,7 +19,6 @@ UNUSUAL = {
     "method": "source_only",
     "preset": "drcn",
     "adaptation": "sum",
-    "augment_translations": True,
     "transductive": True,
     "source": "usps",
     "target": "mnist",

@@ -40,7 +40,7 @@ METHODS = {
     },
     "i2i_adapt": {"loss_weights": {"information": 0.1, "translated_task": 0.1}},
     "few labels": {"target_labels_per_class": 1, "only": ["source_only", "adapted"]},
-    "cyclegan": {"generator_stages": 2, "augment_translations": True},
+    "cyclegan": {"generator_stages": 2},
     "dtn": {},
     "lstnet": {},
     "adda": {"preset": "adda"},

@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import signal
-import types
 
 import numpy as np
 import pytest
@@ -580,42 +579,6 @@ class TestMethods:
         first = load_model(RunDirectory.open(experiment.run_dir), "source_only", 0)
         for network, other in ((model.source_encoder, first.encoder), (model.head, first.head)):
             assert all(map(np.array_equal, network.get_weights(), other.get_weights()))
-
-
-class TestAugmentedTranslations:
-    """`--augment_translations`: brighter, here, and augmented then."""
-
-    @pytest.fixture
-    def translated(self):
-        augmentation = data.Augmentation(levels=1, invert=0.5)
-
-        def translated(images, step=3, seed=0, strategy=None):
-            optimizer = types.SimpleNamespace(iterations=tf.constant(step))
-            function = train_module._augmented(lambda x: x + 0.5, augmentation, seed, optimizer)
-            if strategy is None:
-                return function(images).numpy()
-            parts = iter(np.split(images, strategy.num_replicas_in_sync))
-            given = strategy.experimental_distribute_values_from_function(lambda _: next(parts))
-            results = strategy.run(function, (given,))
-            return np.concatenate(strategy.experimental_local_results(results))
-
-        return translated
-
-    def test_are_a_function_of_the_seed_and_the_step(self, translated):
-        images = np.zeros((6, 4, 4, 3), "float32")
-        first = translated(images)
-        np.testing.assert_array_equal(first, translated(images))
-        others = translated(images, step=4), translated(images, seed=1)
-        assert all((other != first).any(axis=(1, 2, 3)).all() for other in others)
-        # They are translated before: a level between black and white, moved.
-        np.testing.assert_allclose(first, first[:, :1, :1] * np.ones((1, 4, 4, 1)))
-        assert len(np.unique(first.round(5))) == 6 * 3
-
-    def test_are_the_same_on_several_devices(self, translated, two_replicas):
-        images = np.random.default_rng(0).uniform(-1, 0, (6, 4, 4, 3)).astype("float32")
-        np.testing.assert_allclose(
-            translated(images, strategy=two_replicas), translated(images), rtol=1e-6, atol=1e-6
-        )
 
 
 def test_a_damaged_model_file_is_named(tmp_path):

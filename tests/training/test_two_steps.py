@@ -68,7 +68,6 @@ CASES = {
         {
             "method": "cyclegan", "adaptation": "sum", "pool_size": 6, "dropout": 0.3,
             "schedule": "linear", "ema_momentum": 0.5, "rotation": 10.0, "generator_stages": 1,
-            "augment_translations": True,
         },
         ("source_only", "target_only", "translator", "on_translated_source", "sum"),
         "sum",
