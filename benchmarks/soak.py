@@ -16,6 +16,7 @@ Needs Linux: it reads /proc.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import pathlib
@@ -56,12 +57,15 @@ def watch(flags, run_dir, seconds):
     training = subprocess.Popen([sys.executable, ROOT / "train.py", *flags, f"--run_dir={run_dir}"])
     samples, seen, end = [], set(), time.monotonic() + seconds
     while training.poll() is None:
-        for path in sorted(run_dir.glob("history/*.json"), key=os.path.getmtime):
-            entries = json.loads(path.read_text())
-            key = path.stem, len(entries)
-            if key not in seen:
-                seen.add(key)
-                samples.append({"model": path.stem, **sample(training.pid, run_dir, entries[-1])})
+        # What is looked at may just be gone: a file that makes room for its next, the process.
+        with contextlib.suppress(OSError):
+            for path in sorted(run_dir.glob("history/[!.]*.json"), key=os.path.getmtime):
+                entries = json.loads(path.read_text())
+                key = path.stem, len(entries)
+                if key not in seen:
+                    found = sample(training.pid, run_dir, entries[-1])
+                    samples.append({"model": path.stem, **found})
+                    seen.add(key)
         if time.monotonic() > end:
             training.send_signal(signal.SIGTERM)
             end = float("inf")
