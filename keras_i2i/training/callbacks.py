@@ -58,6 +58,18 @@ class History(keras.callbacks.Callback):
         write_text(self.path, json.dumps(self.entries, indent=1))
 
 
+class TensorBoard(keras.callbacks.TensorBoard):
+    """Keras's, for scalars of epochs and for profiles.
+
+    For the end of a batch Keras 3.15 makes a scalar of each loss, though none is written unless
+    `update_freq` asks for it, and TensorFlow keeps some kilobytes of that: gigabytes in a week.
+    """
+
+    def on_train_batch_end(self, batch, logs=None):
+        """As Keras, without scalars."""
+        super().on_train_batch_end(batch)
+
+
 class OnAveragedWeights(keras.callbacks.Callback):
     """Lets callbacks look, at each epoch's end, at the averaged weights: those a run ends with.
 

@@ -511,7 +511,7 @@ def _tensorboard(run, step, seed, done):
         behind = done.step - done.epoch * run.experiment.steps_per_epoch
         together = run.experiment.steps_per_execution
         profiled = tuple((behind + n - 1) // together + 1 for n in profiled)
-    return keras.callbacks.TensorBoard(
+    return callbacks.TensorBoard(
         run.tensorboard(step, seed), write_graph=False, profile_batch=profiled or 0
     )
 

@@ -198,6 +198,19 @@ def assert_rows(shown, *rows):
             np.testing.assert_array_equal(place, image)
 
 
+def test_tensorboard_writes_epochs_and_makes_nothing_of_batches(tmp_path, monkeypatch):
+    made = []
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    model.compile(loss="mse", run_eagerly=True)
+    board = callbacks.TensorBoard(tmp_path, write_graph=False, profile_batch=0)
+    monkeypatch.setattr(
+        board.summary, "scalar", lambda name, value, step: made.append((name, step))
+    )
+    model.fit(np.ones((6, 2)), np.ones((6, 1)), 2, epochs=2, verbose=0, callbacks=[board])
+    assert {name for name, _ in made} == {"epoch_loss", "epoch_learning_rate"}
+    assert sorted(made)[:2] == [("epoch_learning_rate", 0), ("epoch_learning_rate", 1)]
+
+
 class TestImageGrid:
     @pytest.mark.parametrize("channels", [1, 3])
     def test_of_each_direction_rows_are_given_and_translated(self, tmp_path, channels):
