@@ -111,7 +111,7 @@ def configs(draw):
     return {**GOOD, **{name: draw(STRATEGIES[name]) for name in changed}}
 
 
-@looking(few=80, many=4000)
+@looking(few=40, many=4000)
 @given(configs())
 @example({**GOOD, "seeds": [2**32 - 1]})
 @example({**GOOD, "loss_weights": {"a=b,c": 1.0}, "method": "source_only"})
@@ -145,7 +145,7 @@ LINES = st.one_of(
 )
 
 
-@looking(few=60, many=2000)
+@looking(few=30, many=2000)
 @given(st.one_of(st.lists(LINES, max_size=4).map(encoded), st.binary(max_size=40)))
 def test_any_flagfile_of_a_run_is_read_or_refused(content):
     with tempfile.TemporaryDirectory() as folder:
@@ -173,7 +173,7 @@ GEOMETRIES = st.builds(
 )
 
 
-@looking(few=25, many=1000)
+@looking(few=12, many=1000)
 @given(IMAGES, WANTED)
 def test_preprocessed_images_have_the_shape_asked_for_and_are_in_range(image, wanted):
     seen = np.asarray(data.preprocess(image[None], wanted))
@@ -187,7 +187,7 @@ def test_preprocessed_images_have_the_shape_asked_for_and_are_in_range(image, wa
         np.testing.assert_allclose(seen, luma * image.flat[0] / 127.5 - 1, atol=1e-5)
 
 
-@looking(few=25, many=1000)
+@looking(few=12, many=1000)
 @given(IMAGES, WANTED, GEOMETRIES, st.integers(0, 2**31 - 1))
 def test_any_geometry_gives_images_and_masks_that_belong_together(image, wanted, geometry, seed):
     mask = image[..., 0] // 128
@@ -201,7 +201,7 @@ def test_any_geometry_gives_images_and_masks_that_belong_together(image, wanted,
     assert set(np.unique(labels)) <= set(np.unique(mask))
 
 
-@looking(few=15, many=500)
+@looking(few=8, many=500)
 @given(
     arrays.arrays(np.uint8, (2, 9, 7, 3), fill=st.integers(0, 255)),
     st.builds(
@@ -233,7 +233,7 @@ ANY_ARRAY = arrays.arrays(
 )
 
 
-@looking(few=150, many=3000)
+@looking(few=75, many=3000)
 @given(
     st.one_of(ANY_ARRAY, arrays.arrays(np.uint8, (3, 2, 2, 1))),
     st.one_of(st.none(), ANY_ARRAY, arrays.arrays(np.int64, 3)),
@@ -265,7 +265,7 @@ def test_any_arrays_are_refused_or_are_what_a_domain_says(images, labels, names,
 NAMES = st.lists(st.text(max_size=60), min_size=1, max_size=6)
 
 
-@looking(few=100, many=5000)
+@looking(few=50, many=5000)
 @given(NAMES)
 @example(["..", ".", "/", "\0", "CON", "", "a" * 500, "a" * 501, "é" * 90, "A", "a", "<b>"])
 def test_names_of_classes_become_different_names_of_folders(names):
@@ -277,7 +277,7 @@ def test_names_of_classes_become_different_names_of_folders(names):
         assert 0 < len(folder.encode("utf-8")) < 255
 
 
-@looking(few=60, many=2000)
+@looking(few=30, many=2000)
 @given(NAMES, NAMES)
 def test_domains_go_together_if_and_only_if_their_classes_are_the_same(first, second):
     def named(name, names):
@@ -300,7 +300,7 @@ def test_domains_go_together_if_and_only_if_their_classes_are_the_same(first, se
                 data.check_same_classes("a", "b")
 
 
-@looking(few=60, many=3000)
+@looking(few=30, many=3000)
 @given(st.integers(2, 5), st.data())
 def test_measures_of_any_labels_keep_their_bounds(classes, draw):
     labels = st.integers(0, classes - 1)

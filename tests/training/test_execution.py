@@ -39,6 +39,7 @@ def finished(start):
     return Trained(start(profile="3,4"))
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_ends_as_if_it_had_not_been(start, finished):
     experiment = start(checkpoint_steps=1)
     # Two steps come back to Python together, and are saved together, within the only epoch.

@@ -270,6 +270,7 @@ class TestTooManyBrokenFiles:
 
 
 class TestTranslationAlone:
+    @pytest.mark.slow
     def test_cyclegan_with_residual_generators_needs_no_labels(self, start, folders, tmp_path):
         write_images(tmp_path / "paintings" / "train", SIZES, seed=30)
         write_images(tmp_path / "paintings" / "test", SIZES[:2], seed=31)
@@ -298,6 +299,7 @@ class TestTranslationAlone:
         assert run.report.exists()
 
 
+@pytest.mark.slow
 def test_a_backbone_reads_folders(start, shallow_backbones):
     experiment = start(
         encoder="resnet18", image_size=32, output_stride=16, pooling="average", anti_gridding=True,
