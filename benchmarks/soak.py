@@ -28,7 +28,6 @@ import time
 import numpy as np
 from measuring import ROOT, markdown, said, write_json
 
-AGAIN = 75  # exit code of a training that was told to stop
 LINES = 10
 HELD = "memory_mib", "open_files", "threads", "files", "files_mib"
 POLL_SECONDS = 0.5
@@ -42,10 +41,12 @@ def main(arguments=None):
     parser.add_argument("--json", help="file for the results")
     options, flags = parser.parse_known_args(arguments)
     samples, code = watch(flags, pathlib.Path(options.run_dir), options.minutes * 60)
+    from keras_i2i.training.stopping import RUN_AGAIN
+
     write_json(options.json, "soak", samples, flags=flags, exit_code=code)
     print(table(samples))
     said(f"The training ended with exit code {code}.")
-    return code not in (0, AGAIN)
+    return code not in (0, RUN_AGAIN)
 
 
 def watch(flags, run_dir, seconds):
