@@ -42,18 +42,24 @@ def answered(command, *arguments):
 
 print(json.dumps([answered(*line) for line in json.loads(sys.argv[1])]))
 """
-TRAIN, EVALUATE, EXPORT = (SCRIPTS[f"keras-i2i-{name}"] for name in ("train", "evaluate", "export"))
+TRAIN, EVALUATE, EXPORT, LABEL = (
+    SCRIPTS[f"keras-i2i-{name}"] for name in ("train", "evaluate", "export", "label")
+)
 LINES = {
-    ("train.py", "--help"): (1, "--learning_rate: Adam's"),
-    ("evaluate.py", "--help"): (1, "--run: The --run_dir of a training"),
-    (TRAIN, "--help"): (1, "--learning_rate: Adam's"),
-    (EVALUATE, "--help"): (1, "--run: The --run_dir of a training"),
-    (EXPORT, "--help"): (1, "<saved_model|onnx|tflite>"),
+    ("train.py", "--help"): (0, "--learning_rate: Adam's"),
+    ("evaluate.py", "--help"): (0, "--run: The --run_dir of a training"),
+    (TRAIN, "--help"): (0, "--learning_rate: Adam's"),
+    (EVALUATE, "--help"): (0, "--run: The --run_dir of a training"),
+    (EXPORT, "--help"): (0, "<saved_model|onnx|tflite>"),
+    (EXPORT, "--helpshort"): (0, "Writes a run's model for servers: `keras-i2i-export --run"),
+    (LABEL, "--help"): (0, "Names versions for TF Serving: `keras-i2i-label --base"),
     (TRAIN, "--list_configs"): (0, "quickstart.cfg"),
     (TRAIN, "--flagfile=quikstart.cfg"): (1, "Did you mean quickstart.cfg"),
     (EVALUATE, "--seed=many"): (1, "--seed must be an integer. Received: 'many'"),
     (EVALUATE, "--run=no/such/folder"): (1, "no/such/folder holds no run"),
     (EXPORT, "--run=runs/first"): (1, "--to is missing"),
+    (LABEL, "--label=stable:1"): (1, "--base is missing"),
+    (LABEL, "--base=served/digits", "--label=stable"): (1, "--label must read like stable:1"),
 }
 
 

@@ -69,7 +69,12 @@ def test_it_brings_the_commands(wheel):
     heading, *commands = wheel.read(path).decode().splitlines()
     assert heading == "[console_scripts]"
     scripts = dict(command.split(" = ") for command in commands if command)
-    assert sorted(scripts) == ["keras-i2i-evaluate", "keras-i2i-export", "keras-i2i-train"]
+    assert sorted(scripts) == [
+        "keras-i2i-evaluate",
+        "keras-i2i-export",
+        "keras-i2i-label",
+        "keras-i2i-train",
+    ]
     for target in scripts.values():
         assert callable(pkgutil.resolve_name(target))
 

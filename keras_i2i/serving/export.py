@@ -1,6 +1,6 @@
 """A run as something that a production stack serves.
 
-    python -m keras_i2i.serving.export --run=runs/quickstart --to=served/digits
+    keras-i2i-export --run=runs/quickstart --to=served/digits
 
 writes the next version of the model, `served/digits/1/`, as TensorFlow Serving expects it:
 
@@ -8,7 +8,7 @@ writes the next version of the model, `served/digits/1/`, as TensorFlow Serving 
     assets.extra/tf_serving_warmup_requests          see keras_i2i.serving.requests
     metadata.json, MODEL_CARD.md                     see keras_i2i.serving.model_card
 
-With `--format=onnx` or `tflite` there are one file for each function, `classify.onnx` and so on,
+With `--format=onnx` or `tflite` there is one file for each function, `classify.onnx` and so on,
 and labels.txt instead of the first two lines; see keras_i2i.serving.converters.
 
 A version appears whole or not at all: it is written to a hidden folder, which servers do not look
@@ -265,7 +265,7 @@ def _announce(written, run, seed, facts, log):
     base, name = written.parent, facts["name"]
     log(
         "To serve it, as docs/serving.md explains:\n"
-        f"  python -m keras_i2i.serving.requests {_flag('base', base)} "
+        f"  keras-i2i-label {_flag('base', base)} "
         f"{_flag('base_path', f'/models/{name}')} --label=stable:{written.name}\n"
         f"  SERVED={shlex.quote(str(base.absolute().parent))} "
         "docker compose --file=examples/serving/compose.yaml up"

@@ -1,6 +1,6 @@
 """Files for TensorFlow Serving that are made of its own messages: warm-up requests, model config.
 
-    python -m keras_i2i.serving.requests --base=served/digits --label=stable:1 --label=canary:2
+    keras-i2i-label --base=served/digits --label=stable:1 --label=canary:2
 
 writes `served/models.config`, with which a server offers both versions by these names.
 
@@ -13,12 +13,10 @@ import pathlib
 
 import numpy as np
 import tensorflow as tf
-from absl import flags as absl_flags
 from google.protobuf import text_format
 
-from keras_i2i.errors import InputError, refuse
+from keras_i2i.errors import InputError
 from keras_i2i.files import write_text
-from keras_i2i.training.main import run_command
 
 # Where TensorFlow Serving looks for warm-up requests, in a version's folder.
 WARMUP_FILE = pathlib.PurePath("assets.extra", "tf_serving_warmup_requests")
@@ -159,44 +157,3 @@ def _messages(module):
             "Messages of TensorFlow Serving need tensorflow-serving-api, which is not installed. "
             "Install it with `pip install 'keras-i2i[serving]'`."
         ) from error
-
-
-def main():
-    """`python -m keras_i2i.serving.requests --base=BASE --label=stable:1`."""
-    base = absl_flags.DEFINE_string("base", "", "Folder of the model's versions.")
-    name = absl_flags.DEFINE_string(
-        "name", "", "The model's name at the server; empty: the folder's."
-    )
-    label = absl_flags.DEFINE_multi_string(
-        "label", [], "A label and the version it stands for, like stable:1; may be repeated."
-    )
-    base_path = absl_flags.DEFINE_string(
-        "base_path", "", "Where the server sees the folder, if elsewhere, like /models/digits."
-    )
-
-    def command(problems):
-        missing = ["--base is missing: give the folder that `--to` of an export named."]
-        refuse([*problems.values(), *(missing if not base.value else ())])
-        written = write_model_config(
-            base.value, name.value, _read_labels(label.value), base_path.value
-        )
-        print(f"Model config: {written}")
-
-    run_command(command)
-
-
-def _read_labels(texts):
-    """From ["stable:1", ...] to {"stable": 1, ...}."""
-    labels = {}
-    for text in texts:
-        label, _, version = text.rpartition(":")
-        if not (label and version.isascii() and version.isdigit()):
-            raise InputError(f"--label must read like stable:1. Received: {text!r}")
-        if label in labels:
-            raise InputError(f"--label={label} is given twice; a label stands for one version.")
-        labels[label] = int(version)
-    return labels
-
-
-if __name__ == "__main__":
-    main()

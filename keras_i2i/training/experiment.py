@@ -83,20 +83,31 @@ class Experiment:
         "Write the translated source images to a folder of the run and train from it, instead of "
         "translating on the fly.",
     )
-    source: str = _option("", "Domain with labels.")
-    target: str = _option("", "Domain whose labels are not used.")
+    source: str = _option(
+        "",
+        "Domain with labels: mnist, usps, ... (README.md lists all), or folders of yours, "
+        "image_folder:PATH or segmentation_folder:PATH.",
+    )
+    target: str = _option("", "Domain whose labels are not used; what --source may be.")
     run_dir: str = _option("", "Folder of the run. The same command again continues it.")
     data_dir: str = _option("", "Folder of prepared datasets; empty: ~/tensorflow_datasets.")
     seeds: list = _option([0], "Seeds; the run is repeated for each and reported as mean ± std.")
 
     image_size: int = _option(
-        32, "Height and width that images are resized to.", minimum=16, maximum=_LARGEST_SIDE
+        32, "Height and width of the images that networks see.", minimum=16, maximum=_LARGEST_SIDE
     )
     channels: int = _option(1, "1: grayscale, 3: RGB.", choices=(1, 3))
     target_image_size: int = _option(
-        0, "The same of target images; 0: --image_size.", minimum=0, maximum=_LARGEST_SIDE
+        0,
+        "Height and width of target images, where they differ; 0: --image_size.",
+        minimum=0,
+        maximum=_LARGEST_SIDE,
     )
-    target_channels: int = _option(0, "The same; 0: --channels.", choices=(0, 1, 3))
+    target_channels: int = _option(
+        0,
+        "Channels of target images, where they differ. 1: grayscale, 3: RGB, 0: --channels.",
+        choices=(0, 1, 3),
+    )
     source_size: int = _option(0, "Use the first N source training images; 0: all.", minimum=0)
     target_size: int = _option(0, "Use the first N target training images; 0: all.", minimum=0)
     source_validation_size: int = _option(
@@ -113,21 +124,22 @@ class Experiment:
     )
     load_size: int = _option(
         0,
-        "Resize images to a square of this side before anything is cut out; 0: leave their size.",
+        "Resize images to a square of this side before --crop_size cuts; 0: leave their size.",
         minimum=0,
         maximum=_LARGEST_SIDE,
     )
     crop_size: int = _option(
         0,
-        "Then cut out a square of this side, at random in training, from the center at test, and "
-        "resize it to --image_size; 0: nothing is cut. Segmentation is tested on whole images.",
+        "Cut out a square of this side, at random in training, from the center at test, after "
+        "--fit and --load_size, and resize it to --image_size; 0: nothing is cut. Segmentation is "
+        "tested on whole images.",
         minimum=0,
         maximum=_LARGEST_SIDE,
     )
     crop_place: str = _option(
         "random",
-        "Where training cuts out that square. center: as a test does, so that --crop_size takes "
-        "away margins that one domain has and the other has not.",
+        "Where training cuts out the square of --crop_size. random; center: as a test does, which "
+        "takes away margins that one domain has and the other has not.",
         choices=("random", "center"),
     )
     fit: str = _option(
@@ -142,7 +154,9 @@ class Experiment:
         above=0,
         below=1,
     )
-    split_seed: int = _option(0, "Folders without test/: seed of that split.", minimum=0)
+    split_seed: int = _option(
+        0, "Folders without test/: seed of the split by --test_share.", minimum=0
+    )
     transductive: bool = _option(
         False,
         "The test images are the training images, learnt from without labels: the protocol of some "
@@ -153,15 +167,15 @@ class Experiment:
     )
     cache: str = _option(
         "none",
-        "Keep decoded images of folders and large data sets in memory, or on disk in the run's "
-        "folder.",
+        "Where decoded images of folders and large data sets are kept. none: they are decoded "
+        "again in each epoch; memory; disk: in the run's folder.",
         choices=("none", "memory", "disk"),
     )
     flip: float = _option(
         0.0, "Augmentation: probability of a mirror image. Not for digits.", minimum=0, maximum=1
     )
     rotation: float = _option(
-        0.0, "Augmentation: rotate by up to ± this, in degrees.", minimum=0, maximum=180
+        0.0, "Augmentation: rotate by up to this many degrees either way.", minimum=0, maximum=180
     )
     scale: float = _option(
         0.0, "Augmentation: scale by a factor within 1 ± this.", minimum=0, below=1
@@ -175,8 +189,8 @@ class Experiment:
     )
     levels: float = _option(
         0.0,
-        "Augmentation: per channel, move black and white towards each other by up to this; the "
-        "range is 2.",
+        "Augmentation: in each channel, move black and white towards each other by up to this; "
+        "pixels lie between -1 and 1.",
         minimum=0,
         maximum=2,
     )
@@ -185,14 +199,28 @@ class Experiment:
     )
 
     steps: int = _option(10000, "Training steps of the method's model.", minimum=1)
-    steps_per_epoch: int = _option(100, "Steps between log lines and checkpoints.", minimum=1)
-    batch_size: int = _option(64, "Images of each domain in a step, over all GPUs.", minimum=1)
-    learning_rate: float = _option(2e-4, "Adam's, for the generators and discriminators.", above=0)
-    discriminator_learning_rate: float = _option(
-        0.0, "The discriminators', where it differs; 0: --learning_rate.", minimum=0
+    steps_per_epoch: int = _option(
+        100, "Steps of an epoch, which ends with a log line, measures and a checkpoint.", minimum=1
     )
-    beta_1: float = _option(0.5, "Adam's first momentum.", minimum=0, below=1)
-    schedule: str = _option("constant", "Learning rate over the run.", choices=SCHEDULES)
+    batch_size: int = _option(64, "Images of each domain in a step, over all GPUs.", minimum=1)
+    learning_rate: float = _option(2e-4, "Adam's, of generators and discriminators.", above=0)
+    discriminator_learning_rate: float = _option(
+        0.0,
+        "Adam's, of the discriminators, where it differs; 0: --learning_rate.",
+        minimum=0,
+    )
+    beta_1: float = _option(
+        0.5,
+        "Adam's momentum, beta_1, of generators and discriminators.",
+        minimum=0,
+        below=1,
+    )
+    schedule: str = _option(
+        "constant",
+        "What becomes of --learning_rate over the run. constant; cosine: falls to zero; linear: "
+        "constant for the first half, then falls to zero.",
+        choices=SCHEDULES,
+    )
     learning_rate_factor: float = _option(
         1.0,
         "Factor on every learning rate and schedule. A run that is continued may have another, "
@@ -200,12 +228,16 @@ class Experiment:
         above=0,
     )
     ema_momentum: float = _option(
-        0.0, "Momentum of averaged weights that replace the last ones; 0: off.", minimum=0, below=1
+        0.0,
+        "Measure and keep a moving average of the generators' weights, with this momentum (0.99, "
+        "say), instead of the last ones; 0: off.",
+        minimum=0,
+        below=1,
     )
     select: str = _option(
         "last",
-        "Which epoch's model the run keeps, of the method's model and of the classifier on "
-        "translated source images. last; or the best by a validator that needs no target labels: "
+        "Which epoch's weights the method's model and the classifier on translated source images "
+        "are kept with. last; or the best epoch by a validator that needs no target labels: "
         "source_validation_accuracy, target_entropy, information_maximization, "
         "soft_neighbourhood_density, proxy_a_distance.",
         choices=_names_of("training.selection:CHOICES"),
@@ -213,7 +245,12 @@ class Experiment:
     discriminator_steps: int = _option(
         1, "Discriminator updates on each batch.", minimum=1, maximum=1000
     )
-    generator_steps: int = _option(1, "Alternations on each batch.", minimum=1, maximum=1000)
+    generator_steps: int = _option(
+        1,
+        "Generator updates on each batch, each after --discriminator_steps discriminator updates.",
+        minimum=1,
+        maximum=1000,
+    )
 
     classifier_steps: int = _option(
         1000,
@@ -221,12 +258,19 @@ class Experiment:
         "one on translated source images.",
         minimum=1,
     )
-    classifier_learning_rate: float = _option(1e-3, "Adam's, for those.", above=0)
+    classifier_learning_rate: float = _option(
+        1e-3, "Adam's, of the classifiers that --classifier_steps is about.", above=0
+    )
     classifier_schedule: str = _option(
-        "constant", "Their learning rate over their training.", choices=SCHEDULES
+        "constant",
+        "What becomes of --classifier_learning_rate over a classifier's training. constant; "
+        "cosine: falls to zero; linear: constant for the first half, then falls to zero.",
+        choices=SCHEDULES,
     )
     warm_start: bool = _option(
-        False, "Begin with the source-only baseline's encoder and head. ADDA always does."
+        False,
+        "I2I-Adapt: begin with the source-only baseline's encoder and head. The preset adda always "
+        "does.",
     )
     ceiling: bool = _option(
         True,
@@ -237,7 +281,9 @@ class Experiment:
     encoder: str = _option(
         "",
         "Encoder of the classifiers and of I2I-Adapt, f of the Domain Transfer Network; empty: the "
-        "method's own. Those from resnet18 on are keras-cv's backbones.",
+        "method's own. For digits: lenet, densenet, generate_to_adapt, domain_transfer. keras-cv's "
+        "backbones: resnet18, resnet34, resnet50, resnet101, resnet50_v2, resnet101_v2, "
+        "densenet121, densenet169, densenet201.",
         choices=_names_of("networks:ENCODERS", "networks:BACKBONES"),
     )
     encoder_weights: str = _option(
@@ -253,27 +299,33 @@ class Experiment:
     )
     output_stride: int = _option(
         32,
-        "Backbones: pixels of an image's side for one of the features', by dilating the last "
-        "stages.",
+        "Backbones: how many times smaller than the image the features are: 32, or 16 or 8, for "
+        "which the last stages are dilated.",
         choices=(8, 16, 32),
     )
     anti_gridding: bool = _option(
-        False, "Backbones: end with a convolution of dilation 2 and one of 1, against gridding."
+        False,
+        "Backbones: two more convolutions at the end, of dilation 2 and 1, against the grid that "
+        "dilated stages leave in the features.",
     )
     freeze_batch_norm: bool = _option(
         False, "Backbones: batch norm keeps the statistics that its weights came with."
     )
     encoder_learning_rate: float = _option(
-        0.0, "The encoder's, where it differs, for pre-trained ones; 0: as the rest.", minimum=0
+        0.0,
+        "Adam's, of the encoder, where it differs, as for a pre-trained one; 0: as of the rest.",
+        minimum=0,
     )
     pooling: str = _option(
         "flatten",
-        "How a classifier turns its encoder's feature map into a vector.",
+        "How a classifier makes a vector of its encoder's feature map: flatten, or average over "
+        "the positions.",
         choices=("flatten", "average"),
     )
     feature_discriminator: str = _option(
         "dense",
-        "I2I-Adapt: d_z, of dense layers or of 1x1 convolutions.",
+        "I2I-Adapt: the discriminator of features. dense: dense layers; convolutional: 1x1 "
+        "convolutions, a score for each position.",
         choices=("dense", "convolutional"),
     )
     encoder_file: str = _option(
@@ -281,24 +333,29 @@ class Experiment:
     )
     encoder_sharing: str = _option(
         "",
-        "I2I-Adapt: what f_x and f_y share; empty: as the preset has it.",
+        "I2I-Adapt: what the two domains' encoders share. all; all_but_batch_norm; none; empty: as "
+        "the preset has it.",
         choices=_names_of("networks:SHARING"),
     )
     encoder_width: float = _option(
-        1.0, "Factor on the paper's numbers of filters.", above=0, maximum=100
+        1.0, "Factor on the encoder's numbers of filters.", above=0, maximum=100
     )
     decoder_width: float = _option(
-        1.0, "Factor on the paper's numbers of filters.", above=0, maximum=100
+        1.0, "I2I-Adapt: factor on the decoders' numbers of filters.", above=0, maximum=100
     )
     generator_width: float = _option(
-        1.0, "The same, for the generators of CycleGAN, DTN and LSTNet.", above=0, maximum=100
+        1.0,
+        "CycleGAN, DTN, LSTNet: factor on the generators' numbers of filters.",
+        above=0,
+        maximum=100,
     )
     discriminator_width: float = _option(
-        1.0, "Factor on the paper's numbers of filters.", above=0, maximum=100
+        1.0, "Factor on the discriminators' numbers of filters.", above=0, maximum=100
     )
     generator: str = _option(
         "unet",
-        "CycleGAN: Basci's U-Net, or the residual generator of Zhu et al. for larger images.",
+        "CycleGAN: unet, Basci's, or resnet, the residual generator of Zhu et al. for larger "
+        "images.",
         choices=("unet", "resnet"),
     )
     generator_stages: int = _option(
@@ -308,7 +365,9 @@ class Experiment:
         maximum=12,
     )
     patch: int = _option(
-        23, "CycleGAN: the side of what a discriminator's scores see, in pixels.", choices=(23, 70)
+        23,
+        "CycleGAN: side of the patches that the discriminators score, in pixels: 23 or 70.",
+        choices=(23, 70),
     )
     dropout: float = _option(
         0.0, "CycleGAN: share of features dropped in the U-Net.", minimum=0, below=1
@@ -323,41 +382,46 @@ class Experiment:
     )
     pool_size: int = _option(
         0,
-        "CycleGAN: show the discriminators images from a history of this many; 0: off.",
+        "CycleGAN: train the discriminators on translations from a history of this many (50 in Zhu "
+        "et al.); 0: on the newest alone.",
         minimum=0,
     )
 
     loss_weights: dict = _option(
         {},
-        "Weights that replace the preset's, as term=weight,...; terms: "
+        "Weights that replace single ones of the preset, as term=weight,...; terms: "
         + "; ".join(f"{name}: {', '.join(m.terms)}" for name, m in METHODS.items()),
     )
     feature_objective: str = _option(
         "least_squares",
-        "I2I-Adapt: adversarial objective on features.",
+        "I2I-Adapt: adversarial objective on features: least_squares, wasserstein (with gradient "
+        "penalty), non_saturating or minimax.",
         choices=_names_of("losses:OBJECTIVES"),
     )
     image_objective: str = _option(
         "",
-        "Adversarial objective on images; empty: the method's own.",
+        "Adversarial objective on images: least_squares, wasserstein (with gradient penalty), "
+        "non_saturating or minimax; empty: the method's own.",
         choices=_names_of("losses:OBJECTIVES"),
     )
     pixel_loss: str = _option(
-        "l1", "Loss of reconstructions and cycles.", choices=_names_of("losses:PIXEL_LOSSES")
+        "l1",
+        "Loss of reconstructions and cycles: l1, l2 or ms_ssim.",
+        choices=_names_of("losses:PIXEL_LOSSES"),
     )
     clip_norm: float = _option(
         0.0,
-        "Scale either player's gradient down to this norm over all its variables where it is "
-        "longer; the classifiers' too; 0: off.",
+        "Largest norm of a gradient, over all variables of the generators, of the discriminators "
+        "or of a classifier; a larger one is scaled down. 0: off.",
         minimum=0,
     )
     mixed_precision: str = _option(
         "",
-        "Compute layers in this half precision; weights, losses, images and scores stay float32. "
-        "float16 scales both players' losses. Empty: float32 throughout.",
+        "Compute layers in half precision, bfloat16 or float16; weights, losses, images and scores "
+        "stay float32. float16 scales the losses. Empty: float32 throughout.",
         choices=("", "bfloat16", "float16"),
     )
-    jit_compile: bool = _option(False, "Compile steps by XLA: slower to start, faster on GPUs.")
+    jit_compile: bool = _option(False, "Compile steps by XLA. Slower to start, and on CPUs.")
     steps_per_execution: int = _option(
         1,
         "Steps that run without coming back to Python, for small networks on fast GPUs. Must "
@@ -369,7 +433,9 @@ class Experiment:
         "FIRST,LAST: record these steps of the method's model, counted from where the command "
         "began or went on, for TensorBoard's profiler; empty: none.",
     )
-    keep_checkpoints: int = _option(2, "How many checkpoints of each step to keep.", minimum=1)
+    keep_checkpoints: int = _option(
+        2, "How many checkpoints of each of the run's models to keep.", minimum=1
+    )
     checkpoint_minutes: float = _option(
         10.0,
         "Also write a checkpoint within an epoch when so many minutes have gone by since the last; "
@@ -377,12 +443,15 @@ class Experiment:
         minimum=0,
     )
     checkpoint_steps: int = _option(
-        0, "Likewise, when so many steps have gone by; 0: only by the clock.", minimum=0
+        0,
+        "Also write a checkpoint within an epoch when so many steps have gone by since the last; "
+        "0: only by --checkpoint_minutes.",
+        minimum=0,
     )
     deterministic: bool = _option(
         False,
         "Let TensorFlow compute the same numbers, bit for bit, each time the run is repeated or "
-        "continued on the same machine. Slower.",
+        "continued on the same machine. May be slower on GPUs.",
     )
 
     strategy: str = _option(
@@ -393,7 +462,8 @@ class Experiment:
     )
     communication: str = _option(
         "auto",
-        "How workers exchange gradients. nccl: between GPUs; ring: over TensorFlow's own gRPC.",
+        "How workers exchange gradients. auto: as TensorFlow chooses; nccl: between GPUs; ring: "
+        "over TensorFlow's own gRPC.",
         choices=_names_of("training.strategy:COMMUNICATIONS"),
     )
     sync_batch_norm: bool = _option(

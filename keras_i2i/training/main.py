@@ -1,6 +1,7 @@
 """The commands `keras-i2i-train` and `keras-i2i-evaluate`; a clone's scripts are the same."""
 
 import difflib
+import inspect
 import os
 import pathlib
 import sys
@@ -27,6 +28,12 @@ def train_main():
     )
 
     def command(problems):
+        """Trains a model, measures it and writes a report: `keras-i2i-train --flagfile=FILE`.
+
+        --list_configs lists files that come with the program. A flag given beside a file wins over
+        it. The same command again goes on where it was interrupted. --verbosity=0 shows what
+        TensorFlow has to say.
+        """
         if list_configs.value:
             refuse(problems.values())
             print(configs.listing())
@@ -52,11 +59,21 @@ def evaluate_main():
         "images", "", "Classify and translate these image files instead, like 'photos/*.png'."
     )
     out = absl_flags.DEFINE_string(
-        "out", "", "With --images: folder for the results. With several runs: the page."
+        "out",
+        "",
+        "With --images: folder for the results; empty: RUN/images. With several runs: the page; "
+        "empty: comparison.html.",
     )
-    seed = absl_flags.DEFINE_integer("seed", None, "With --images: whose model; default: first.")
+    seed = absl_flags.DEFINE_integer(
+        "seed", None, "With --images: the model of this seed; default: the run's first."
+    )
 
     def command(problems):
+        """Measures a run anew: `keras-i2i-evaluate --run=DIR`.
+
+        With --images=PATTERN its model reads and translates images of yours instead; with several
+        --run finished runs are compared on one page.
+        """
         refuse([*problems.values(), *_evaluation_problems(run_dirs, images, out, seed)])
         runs = [RunDirectory.open(path, data_dir=data_dir.value) for path in run_dirs.value]
         place = os.path.expanduser(out.value)
@@ -122,8 +139,9 @@ def run_command(command):
 
     Args:
         command: takes what is wrong with the command line, flag → line. It is to look for more, and
-            to raise an `InputError` that lists all.
+            to raise an `InputError` that lists all. `--help` begins with its docstring.
     """
+    sys.modules["__main__"].__doc__ = inspect.getdoc(command)
     # `--help` lists the flags of the script; they are declared here, so say that they are its own.
     values, problems = absl_flags.FLAGS, {}
     for module in (command.__module__, flags.__name__):
@@ -136,6 +154,8 @@ def run_command(command):
             problems.update(_given_twice(arguments[1:]))
             # What is no flag is left to `main`.
             return values(configs.resolved(arguments), known_only=True)
+        except SystemExit:  # absl's, with exit code 1, once it has shown its help
+            sys.exit(0)
         # ValueError: what absl makes of --noNAME=VALUE.
         except (InputError, absl_flags.Error, ValueError) as error:
             print(f"error: {error}", file=sys.stderr)

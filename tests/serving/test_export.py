@@ -23,7 +23,7 @@ from keras_i2i.errors import InputError
 from keras_i2i.models.translated import probabilities
 from keras_i2i.serving import export, requests
 from keras_i2i.serving.export import export_run
-from keras_i2i.serving.main import export_main
+from keras_i2i.serving.main import export_main, label_main
 from keras_i2i.training import main as training_main
 from keras_i2i.training.experiment import Experiment
 from keras_i2i.training.run_directory import RunDirectory
@@ -151,8 +151,7 @@ class TestTheCommand:
         assert f" MB, saved_model; {run.path}, seed 3)" in lines[0]
         assert "  classify(images: uint8[?, ?, ?, 1]) → class_ids: int64[?], class_names: " in out
         assert lines[-2] == (
-            f"  python -m keras_i2i.serving.requests --base={base} --base_path=/models/digits "
-            "--label=stable:1"
+            f"  keras-i2i-label --base={base} --base_path=/models/digits --label=stable:1"
         )
         assert lines[-1] == (
             f"  SERVED={base.parent} docker compose --file=examples/serving/compose.yaml up"
@@ -160,8 +159,8 @@ class TestTheCommand:
 
     def test_what_it_says_is_next_works(self, exported):
         _, out, _, base = exported
-        arguments = out.splitlines()[-2].split()[3:]
-        code, _, err = run_in_process(requests.main, *arguments)
+        arguments = out.splitlines()[-2].split()[1:]
+        code, _, err = run_in_process(label_main, *arguments)
         assert (code, err) == (0, "")
         assert 'base_path: "/models/digits"' in (base.parent / "models.config").read_text()
 

@@ -10,6 +10,7 @@ from tensorflow_serving.config import model_server_config_pb2
 
 from keras_i2i.errors import InputError
 from keras_i2i.serving import requests
+from keras_i2i.serving.main import label_main
 
 from .commands import run_in_process
 
@@ -202,7 +203,7 @@ class TestCommand:
     def test_it_writes_the_config(self, make_versions, tmp_path):
         base = make_versions("digits", "1", "2")
         code, out, err = run_in_process(
-            requests.main, f"--base={base}", "--label=stable:1", "--label=canary:2",
+            label_main, f"--base={base}", "--label=stable:1", "--label=canary:2",
             "--base_path=/models/digits",
         )  # fmt: skip
         assert (code, err) == (0, "")
@@ -222,7 +223,7 @@ class TestCommand:
         ],
     )
     def test_a_mistake_ends_in_its_message(self, arguments, message):
-        code, out, err = run_in_process(requests.main, *arguments)
+        code, out, err = run_in_process(label_main, *arguments)
         assert (code, out) == (1, "")
         assert err.startswith("error: ")
         assert message in err

@@ -1,6 +1,7 @@
 """Flags: one for each field, and a flagfile that says all of an experiment."""
 
 import dataclasses
+import re
 
 import pytest
 from absl import flags as absl_flags
@@ -146,6 +147,14 @@ def test_every_field_has_a_flag_with_help_and_its_default(name, from_arguments):
     if name not in ("source", "target", "run_dir"):
         read = from_arguments("--source=mnist", "--target=usps", "--run_dir=x")
         assert getattr(read, name) == getattr(default, name)
+
+
+@pytest.mark.parametrize("field", dataclasses.fields(Experiment), ids=FIELDS)
+def test_the_help_names_every_choice_that_a_flag_leaves(field, from_arguments):
+    choices = field.metadata["choices"] or ()
+    choices = choices() if callable(choices) else choices
+    words = re.findall(r"\w+", absl_flags.FLAGS[field.name].help)
+    assert [choice for choice in choices if choice != "" and str(choice) not in words] == []
 
 
 @pytest.mark.parametrize("name", METHODS)
