@@ -152,7 +152,7 @@ def _table(runs: Sequence[_Run], names: Mapping[Path, str], ways: Mapping[str, s
         columns[head] = _adapted(runs, cells) if name == "adapted" else cells
     for direction, way in ways.items():
         columns[f"Read as own class<small>{way}</small>"] = [
-            page.with_deviation(run.read_correctly(direction)) for run in runs
+            _read_correctly(run, direction) for run in runs
         ]
     columns["Minutes<small>per seed</small>"] = [run.minutes for run in runs]
     columns = {head: cells for head, cells in columns.items() if set(cells) != {UNKNOWN}}
@@ -170,6 +170,13 @@ def _table(runs: Sequence[_Run], names: Mapping[Path, str], ways: Mapping[str, s
         f"</div><p class=note>{measured}; mean ± standard deviation where there are several seeds. "
         "Bold: the best adapted model.</p>"
     )
+
+
+def _read_correctly(run: _Run, direction: str) -> str:
+    """The share of translations, and whose opinion that is."""
+    share = page.with_deviation(run.read_correctly(direction))
+    reader = run.metrics.get("translations_read_by", {}).get(direction)
+    return f"{share}<small>by {page.title_of(reader)}</small>" if reader else share
 
 
 def _method(run: _Run) -> str:

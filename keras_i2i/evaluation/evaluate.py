@@ -134,6 +134,7 @@ def combine(
     target: str,
     seconds: Sequence[float],
     target_labels_per_class: int = 0,
+    judged_by: str | None = None,
     command: str | None = None,
     flags: str | None = None,
     seen: Mapping[str, Any] | None = None,
@@ -149,6 +150,8 @@ def combine(
         target: the target domain's name.
         seconds: what each seed took.
         target_labels_per_class: how many labels of each class the adapted model saw of the target.
+        judged_by: what the report begins with: "translations", how many are read correctly; else
+            what the adapted model reads.
         command: the command line that repeats the run, for the report.
         flags: the run's flagfile, for the report.
         seen: of "source" and "target", how many of the test images are training images too:
@@ -161,7 +164,8 @@ def combine(
         JSON-able: `method`, `source`, `target`, `seeds`, `seconds`, `target_labels_per_class`;
         under each classifier's name `target_test_accuracy` and `source_test_accuracy`, one per
         seed, None without labels, and of a weighted sum `weight`, one per seed; if translations
-        were read, `translations_read_correctly` by direction, one per seed; `command`, `flags`,
+        were read, `translations_read_correctly` by direction, one per seed, and
+        `translations_read_by`, the reader's name by direction; `judged_by`, `command`, `flags`,
         `test_images_seen` and `provenance` if given; `per_seed`, everything else. Of segmentation
         also `task`, which is "segmentation", and `target_test_miou` and `source_test_miou` instead
         of the accuracies.
@@ -203,7 +207,11 @@ def combine(
     read = {way: values for way, values in read.items() if any(v is not None for v in values)}
     if read:
         combined["translations_read_correctly"] = read
+        combined["translations_read_by"] = {
+            way: per_seed[0]["translations"][way]["reader"] for way in read
+        }
     given = {
+        "judged_by": judged_by,
         "command": command,
         "flags": flags,
         "test_images_seen": seen,
@@ -358,11 +366,13 @@ def _translate(
 
 
 def _reader(classifiers: Mapping[str, Any], domain: str) -> str | None:
-    """Who reads translations to `domain`: preferably a model trained on that domain's labels."""
-    for name in ("target_only" if domain == "target" else "source_only", "adapted"):
-        if name in classifiers:
-            return name
-    return None
+    """Who reads translations to `domain`: preferably a model trained on that domain's labels.
+
+    Else the source-only model, which has at least no part in the translations; the adapted model,
+    perhaps trained on these very ones, only where there is no other.
+    """
+    names = ("target_only", "source_only", "adapted")
+    return next((n for n in names[domain == "source" :] if n in classifiers), None)
 
 
 def _read(model: Any, images: np.ndarray, domain: str) -> np.ndarray:

@@ -105,6 +105,13 @@ class _Report:
         return f"<header><ul class=facts>{facts}</ul><h1>{self.headline()}</h1></header>"
 
     def headline(self) -> str:
+        read = self.results.get("translations_read_correctly", {}).get("source_to_target", [])
+        if self.results.get("judged_by") == "translations" and page.known(read):
+            reader = READERS[self.results["translations_read_by"]["source_to_target"]]
+            return (
+                f"Of {self.source} images translated to {self.target} <b>{page.percent(read)}</b> "
+                f"are read as what they were, by {reader}."
+            )
         after, before, ceiling = (
             name if name in self.models and page.known(self.reached(name)) else None
             for name in ("adapted", "source_only", "target_only")

@@ -19,9 +19,10 @@ from keras_i2i.losses.reduction import per_image
 class AdversarialObjective:
     """What every objective offers; see the module's docstring for shapes.
 
-    `boundary` is the score at which a discriminator is undecided; `undecided` is the loss of one
-    that always is, where no loss can be below 0. None: losses have no such floor, and how near it a
-    discriminator has come cannot be said.
+    `boundary` is the score at which a discriminator is undecided. None: scores have no such middle,
+    and whether one is right cannot be said. `undecided` is the loss of one that always is, where no
+    loss can be below 0. None: losses have no such floor, and how near it a discriminator has come
+    cannot be said.
     """
 
     boundary = 0.0
@@ -88,11 +89,14 @@ class Wasserstein(AdversarialObjective):
 
         L_D = D(fake) - D(real) + λ · (‖∇D(x̂)‖₂ - 1)²,   L_G = -D(fake)
 
-    Unbounded on both sides; -(D(fake) - D(real)) estimates the distance of the distributions.
+    Unbounded on both sides; -(D(fake) - D(real)) estimates the distance of the distributions. Only
+    differences of scores mean something.
 
     Args:
         penalty_weight: λ ≥ 0. The I2I-Adapt text lost its value; 10 is Gulrajani et al.'s.
     """
+
+    boundary = None
 
     def __init__(self, penalty_weight=10.0):
         if not penalty_weight >= 0:

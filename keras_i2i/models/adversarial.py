@@ -1,6 +1,7 @@
 """The alternation of discriminator and generator updates, written once for every method."""
 
 import functools
+import inspect
 import types
 
 import keras
@@ -8,9 +9,12 @@ import tensorflow as tf
 from keras import ops
 
 from keras_i2i.errors import InputError
-from keras_i2i.models.image_model import ImageModel
+from keras_i2i.models.image_model import ImageModel, unpacked
 from keras_i2i.models.many_workers import TrainsOnManyWorkers
+from keras_i2i.models.passes import state_kept
 from keras_i2i.optimizers import LossScaleOptimizer
+
+_KERAS_ARGUMENTS = ("run_eagerly", "jit_compile", "steps_per_execution")
 
 
 class AdversarialModel(TrainsOnManyWorkers, ImageModel):
@@ -25,16 +29,18 @@ class AdversarialModel(TrainsOnManyWorkers, ImageModel):
     A subclass provides
 
     - `discriminators`: dict, name → `keras.Model`; complete when `compile` is called;
-    - `loss_weights`: dict, generator term → weight; a term with weight 0 is not computed;
+    - `loss_weights`: dict, generator term → weight; a term with weight 0 need not be computed;
     - `TERMS`: names of all that `loss_weights` may have. To add a term to a method, subclass it,
-      list the term beside the method's own, and add its loss in `generator_losses`;
+      list the term beside the method's own, and add its loss in `generator_losses`. Its weight is 0
+      until `loss_weights` of the constructor says otherwise;
     - `forward(batch)`: dict of tensors, whatever both players' losses need;
     - `generator_losses(batch, outputs)`: dict, each of `terms` → losses (batch,), unweighted, one
       per image; `discriminator_losses(batch, outputs)`: the same for each of `discriminators`. The
       total, the gradients, the log and the metrics all come from iterating these dicts.
 
     - optionally `measures`, names of further values to log, which `generator_losses` and
-      `discriminator_losses` hand over as they go by `self.measure(name, values)`;
+      `discriminator_losses` hand over as they go by `self.measure(name, values)`, and `MEASURED`,
+      what they mean, for the commands' log;
     - optionally `undecided`, dict, discriminator → what it loses while it knows nothing, of those
       whose losses have a floor of 0. By this a watcher of the training sees whether one has won.
 
@@ -51,6 +57,7 @@ class AdversarialModel(TrainsOnManyWorkers, ImageModel):
 
     TERMS = ()
     measures = ()
+    MEASURED = ""
     undecided = types.MappingProxyType({})
 
     def __init__(self, image_shape, target_shape=None, seed=None, **kwargs):
@@ -75,15 +82,17 @@ class AdversarialModel(TrainsOnManyWorkers, ImageModel):
             discriminator_steps: discriminator updates on each forward pass, ≥ 1.
             generator_steps: how often the whole alternation runs on each batch, ≥ 1.
             **kwargs: `run_eagerly`, `jit_compile`, `steps_per_execution`, as in Keras. XLA is off
-                unless asked for: it made these steps slower on CPUs.
+                unless asked for: it made these steps slower on CPUs. Losses are the method's, and
+                their weights the constructor's.
 
         Where the model's dtype policy is "mixed_float16", both optimizers are wrapped in an
         `optimizers.LossScaleOptimizer`, each with a scale of its own.
 
         Raises:
-            InputError: a number of steps is below 1, one optimizer was given for both players, or
-                one that accumulates gradients.
+            InputError: an argument is none of these, a number of steps is below 1, one optimizer
+                was given for both players, or one that accumulates gradients.
         """
+        self._check_arguments(kwargs)
         for name, steps in (
             ("discriminator_steps", discriminator_steps),
             ("generator_steps", generator_steps),
@@ -103,6 +112,19 @@ class AdversarialModel(TrainsOnManyWorkers, ImageModel):
             self.discriminator_optimizer.build(self.discriminator_variables)
         names = [*self.terms, *(f"d_{name}" for name in self.discriminators), *self.measures]
         self._trackers = {name: keras.metrics.Mean(name) for name in names}
+
+    def _check_arguments(self, given):
+        own = [name for name in inspect.signature(self.compile).parameters if name != "kwargs"]
+        common = [n for n in inspect.signature(AdversarialModel.compile).parameters if n != "self"]
+        known = dict.fromkeys([*own, *common[:-1], *_KERAS_ARGUMENTS])
+        if unknown := sorted(set(given) - set(known)):
+            hint = ""
+            if "loss_weights" in unknown:
+                hint = " Give loss_weights to the constructor, which builds what they need."
+            raise InputError(
+                f"compile of {type(self).__name__} takes {', '.join(known)}.{hint} "
+                f"Received: {', '.join(unknown)}"
+            )
 
     def _usable(self, optimizer):
         optimizer = keras.optimizers.get(optimizer)
@@ -169,11 +191,34 @@ class AdversarialModel(TrainsOnManyWorkers, ImageModel):
 
     def train_step(self, data):
         """One alternation on one batch; see the class."""
-        images, labels, _ = keras.utils.unpack_x_y_sample_weight(data)
-        images = images if isinstance(images, dict) else {"source": images}
-        batch = {**images, "source_labels": labels}
+        batch = self._batch(data)
         for _ in range(self.generator_steps):
             self._alternate(batch)
+        return self._logged()
+
+    def test_step(self, data):
+        """What `evaluate` measures, and `fit` on `validation_data`.
+
+        Of a model with a head as `ImageModel` says, on (target images, labels). Of one without, on
+        batches like those of `fit`, all that `fit` logs: losses as in training, by the moments of
+        the batch, from which nothing is learnt.
+        """
+        if self.head is not None:
+            return super().test_step(data)
+        batch = self._batch(data)
+        with state_kept(self):
+            outputs = self.forward(batch)
+            self._track_discriminators(self.discriminator_losses(batch, outputs))
+            self._weighted(self.generator_losses(batch, outputs))
+        return self._logged()
+
+    @staticmethod
+    def _batch(data):
+        images, labels = unpacked(data)
+        images = images if isinstance(images, dict) else {"source": images}
+        return {**images, "source_labels": labels}
+
+    def _logged(self):
         trackers = [self._loss_tracker, *self._trackers.values()]
         return self.logs({tracker.name: tracker.result() for tracker in trackers})
 
@@ -187,13 +232,24 @@ class AdversarialModel(TrainsOnManyWorkers, ImageModel):
                     fixed = {name: ops.stop_gradient(value) for name, value in outputs.items()}
                     for _ in range(self.discriminator_steps):
                         self._update_discriminators(batch, fixed)
-            losses = self.generator_losses(batch, outputs)
-            total = sum(self.loss_weights[name] * loss for name, loss in losses.items())
+            total = self._weighted(self.generator_losses(batch, outputs))
             objective = self._over_global_batch(total, self.optimizer)
         gradients = tape.gradient(objective, [variable.value for variable in variables])
         self.optimizer.apply(gradients, variables)
-        self._loss_tracker.update_state(total)
+
+    def _weighted(self, losses):
+        """The generators' total (batch,); logs it and its terms."""
+        if {*self.terms} - {*losses} or {*losses} - {*self.loss_weights}:
+            raise InputError(
+                f"generator_losses of {type(self).__name__} must give each term that has a weight, "
+                f"{', '.join(self.terms)}, and none that is not among TERMS. "
+                f"Received: {', '.join(losses)}"
+            )
+        losses = {name: loss for name, loss in losses.items() if self.loss_weights[name]}
+        total = sum(self.loss_weights[name] * loss for name, loss in losses.items())
+        self._loss_tracker.update_state(ops.stop_gradient(total))
         self._track(losses)
+        return total
 
     def _update_discriminators(self, batch, outputs):
         variables = self.discriminator_variables
@@ -203,7 +259,7 @@ class AdversarialModel(TrainsOnManyWorkers, ImageModel):
             objective = self._over_global_batch(sum(losses.values()), self.discriminator_optimizer)
         gradients = tape.gradient(objective, [variable.value for variable in variables])
         self.discriminator_optimizer.apply(gradients, variables)
-        self._track({f"d_{name}": loss for name, loss in losses.items()})
+        self._track_discriminators(losses)
 
     def _over_global_batch(self, losses, optimizer):
         # The optimizer sums gradients over replicas, so each divides by all replicas' images.
@@ -211,9 +267,12 @@ class AdversarialModel(TrainsOnManyWorkers, ImageModel):
         images = ops.cast(ops.shape(losses)[0] * replicas, losses.dtype)
         return optimizer.scale_loss(ops.sum(losses) / images)
 
+    def _track_discriminators(self, losses):
+        self._track({f"d_{name}": loss for name, loss in losses.items()})
+
     def _track(self, losses):
         for name, loss in losses.items():
-            self._trackers[name].update_state(loss)
+            self._trackers[name].update_state(ops.stop_gradient(loss))
 
     @property
     def metrics(self):
@@ -242,7 +301,10 @@ class AdversarialModel(TrainsOnManyWorkers, ImageModel):
         return {"seed_generator": own, **numbered}
 
     def get_compile_config(self):
-        """Arguments of `compile`, so that a loaded model is compiled."""
+        """Arguments of `compile`, so that a loaded model is compiled.
+
+        A subclass whose `compile` takes more adds it.
+        """
         if not self.compiled:
             return None
         serialize = keras.saving.serialize_keras_object

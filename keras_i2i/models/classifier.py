@@ -65,9 +65,10 @@ class Classifier(AdversarialModel):
 
         Args:
             translate: function of a tensor of images such as `translator.mapping("source",
-                "target")`; what it returns has this model's `image_shape`.
+                "target")`; what it returns has this model's `image_shape`. None: no more.
         """
         self._translate = translate
+        self.train_function = None  # which Keras has traced without it, if the model was fit before
 
     def forward(self, batch):
         """h(f(x)), or h(f(G(x))) on translations."""

@@ -56,7 +56,7 @@ class CycleGAN(AdversarialModel):
     Logged beside the losses is how often each discriminator is right about a patch,
     `d_source_accuracy` and `d_target_accuracy`, real and fake counting alike: "the learning process
     leads the generator to produce better results when the discriminator accuracy varies in the
-    range 60-80%" (section 4.3).
+    range 60-80%" (section 4.3). Not of Wasserstein critics, whose scores have no middle.
 
     Args:
         image_shape: (H, W, C) of both domains, H and W multiples of 2^generator_stages, or of 4
@@ -72,6 +72,7 @@ class CycleGAN(AdversarialModel):
             keep brightness and colors; residual generators have no skips.
         pool_size: how many generated images of each domain to keep and show to its discriminator
             again (Zhu et al. 2017, section 4, keep 50); 0: only fresh ones, as Basci's text.
+            Several updates of a discriminator on one batch see the same.
         generator: a name of `GENERATORS`: "unet" (Basci) or "resnet" (Zhu et al. 2017).
         generator_stages: how many times the U-Nets halve an image; residual generators always do
             twice.
@@ -83,7 +84,6 @@ class CycleGAN(AdversarialModel):
         InputError: an argument is not one of the above.
     """
 
-    measures = ("d_source_accuracy", "d_target_accuracy")
     TERMS = TERMS
     MEASURED = "how often the opponents are right: 0.6 to 0.8 is healthy"
 
@@ -120,6 +120,11 @@ class CycleGAN(AdversarialModel):
             raise InputError(
                 "The residual generators have no skips: set image_skip=False or generator='unet'."
             )
+        if dropout_at_inference and not dropout:
+            raise InputError(
+                "dropout_at_inference needs something to drop: give dropout a share above 0, like "
+                "0.5. Received: dropout=0"
+            )
         self._config = {
             "generator_width": generator_width,
             "discriminator_width": discriminator_width,
@@ -151,8 +156,6 @@ class CycleGAN(AdversarialModel):
                     self.discriminators[domain] = networks.patch_discriminator(
                         self.image_shape, discriminator_width, f"{domain}_discriminator", patch
                     )
-        if not self.discriminators:
-            self.measures = ()
         self.pools = {}
         if pool_size and self.discriminators:
             self.pools = {
@@ -186,6 +189,8 @@ class CycleGAN(AdversarialModel):
         self.image_objective = losses.get_objective(image_objective)
         losses.get_pixel_loss(pixel_loss)
         self.pixel_loss = pixel_loss
+        judges = self.image_objective.boundary is not None  # a critic is neither right nor wrong
+        self.measures = tuple(f"d_{name}_accuracy" for name in self.discriminators if judges)
         super().compile(optimizer, discriminator_optimizer, **kwargs)
 
     def forward(self, batch):
@@ -202,6 +207,10 @@ class CycleGAN(AdversarialModel):
         if self.loss_weights["cycle"]:
             out["cycle_x"] = self.to_source(out["fake_y"], training=True)
             out["cycle_y"] = self.to_target(out["fake_x"], training=True)
+        for domain, letter in zip(DOMAINS, "xy", strict=True):
+            if self.pools:
+                fakes = ops.stop_gradient(out[f"fake_{letter}"])
+                out[f"shown_{letter}"] = self.pools[domain](fakes)
         return out
 
     def generator_losses(self, batch, outputs):
@@ -223,24 +232,24 @@ class CycleGAN(AdversarialModel):
 
     def discriminator_losses(self, batch, outputs):
         """Half of D_X's and of D_Y's loss."""
+        shown = "shown" if self.pools else "fake"
         pairs = {
-            "source": (batch["source"], outputs["fake_x"]),
-            "target": (batch["target"], outputs["fake_y"]),
+            "source": (batch["source"], outputs[f"{shown}_x"]),
+            "target": (batch["target"], outputs[f"{shown}_y"]),
         }
         terms = {}
         for name, discriminator in self.discriminators.items():
             real, fake = pairs[name]
-            if self.pools:
-                fake = self.pools[name](fake)
             real_scores, fake_scores = on_both(discriminator, real, fake)
             loss = self.image_objective.discriminator(real_scores, fake_scores)
             penalty = self.image_objective.penalty(discriminator, real, fake, self.seed_generator)
             terms[name] = 0.5 * (loss if penalty is None else loss + penalty)
-            middle = self.image_objective.boundary
-            right = losses.per_image(ops.cast(real_scores > middle, "float32")) + losses.per_image(
-                ops.cast(fake_scores < middle, "float32")
-            )
-            self.measure(f"d_{name}_accuracy", 0.5 * right)
+            if self.measures:
+                middle = self.image_objective.boundary
+                right = losses.per_image(
+                    ops.cast(real_scores > middle, "float32")
+                ) + losses.per_image(ops.cast(fake_scores < middle, "float32"))
+                self.measure(f"d_{name}_accuracy", 0.5 * right)
         return terms
 
     @property

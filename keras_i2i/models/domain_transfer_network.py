@@ -126,7 +126,7 @@ class DomainTransferNetwork(AdversarialModel):
         }
         if isinstance(encoder, dict):  # of a model's `get_config`, read back from a file
             encoder = keras.saving.deserialize_keras_object(encoder)
-        self._check_shapes(encoder)
+        check_shapes(encoder, self.image_shape, self.target_shape)
         self.encoder = encoder
         self.encoder.trainable = False
 
@@ -241,24 +241,35 @@ class DomainTransferNetwork(AdversarialModel):
         logits = self.discriminators["ternary"](ops.concatenate(images), training=True)
         return ops.split(logits, 3)
 
-    def _check_shapes(self, encoder):
-        shapes = [getattr(encoder, name, None) for name in ("input_shape", "output_shape")]
-        reads, gives = shapes
-        fits = isinstance(encoder, keras.Model) and reads == (None, *self.image_shape)
-        if not fits or not isinstance(gives, tuple) or len(gives) < 2 or None in gives[1:]:
-            raise InputError(
-                "The encoder must be a functional or sequential keras.Model from source images "
-                f"{(None, *self.image_shape)} to features of one known shape (None, ...). "
-                f"Received: {encoder!r}, {reads} → {gives}"
-            )
-        if len(self.target_shape) != 3:
-            raise InputError(f"target_shape must be (H, W, C). Received: {self.target_shape}")
-        channels = {self.image_shape[-1], self.target_shape[-1]}
-        if len(channels) > 1 and channels != {1, 3}:
-            raise InputError(
-                "Between domains only gray (1) and color (3) channels can be converted. "
-                f"Received: images {self.image_shape}, target images {self.target_shape}"
-            )
+
+def check_shapes(encoder, image_shape, target_shape):
+    """Whether a model can be f.
+
+    Args:
+        encoder: f.
+        image_shape: (H, W, C) of source images.
+        target_shape: that of target images.
+
+    Raises:
+        InputError: f reads images of another shape, or has no features of one shape; or images
+            cannot be converted from the target's shape to the source's.
+    """
+    reads, gives = (getattr(encoder, name, None) for name in ("input_shape", "output_shape"))
+    fits = isinstance(encoder, keras.Model) and reads == (None, *image_shape)
+    if not fits or not isinstance(gives, tuple) or len(gives) < 2 or None in gives[1:]:
+        raise InputError(
+            "The encoder must be a functional or sequential keras.Model from source images "
+            f"{(None, *image_shape)} to features of one known shape (None, ...). "
+            f"Received: {encoder!r}, {reads} → {gives}"
+        )
+    if len(target_shape) != 3:
+        raise InputError(f"target_shape must be (H, W, C). Received: {target_shape}")
+    channels = {image_shape[-1], target_shape[-1]}
+    if len(channels) > 1 and channels != {1, 3}:
+        raise InputError(
+            "Between domains only gray (1) and color (3) channels can be converted. "
+            f"Received: images {image_shape}, target images {target_shape}"
+        )
 
 
 def _check_choice(argument, value, known):

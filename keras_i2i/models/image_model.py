@@ -360,7 +360,7 @@ class ImageModel(OnImages, keras.Model):
         each class, `iou_<position>`, over all pixels that count.
         """
         self.needs(self.head, "classify")
-        images, labels, _ = keras.utils.unpack_x_y_sample_weight(data)
+        images, labels = unpacked(data)
         logits = self(images)
         self._loss_tracker.update_state(self.task_loss(labels, logits))
         self._accuracy_tracker.update_state(labels, logits)
@@ -413,6 +413,22 @@ class ImageModel(OnImages, keras.Model):
     def from_config(cls, config, custom_objects=None):
         """The model that `get_config` describes, with fresh weights."""
         return cls(**config)
+
+
+def unpacked(data):
+    """Images and labels of what Keras hands to a step.
+
+    Raises:
+        InputError: there are weights of images or classes, too. They would change what the losses
+            of the papers mean, and divide a batch in another way for each player.
+    """
+    images, labels, weights = keras.utils.unpack_x_y_sample_weight(data)
+    if weights is not None:
+        raise InputError(
+            "These models take no sample_weight or class_weight. Show images of a class more often "
+            "instead, or weigh them in a `task_loss` of your own."
+        )
+    return images, labels
 
 
 def check_range(images):

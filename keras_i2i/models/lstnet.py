@@ -231,6 +231,9 @@ class LSTNet(AdversarialModel):
         for name, discriminator in self.discriminators.items():
             real, fake = pairs[name]
             terms[name] = self.objective.discriminator(*on_both(discriminator, real, fake))
+            penalty = self.objective.penalty(discriminator, real, fake, self.seed_generator)
+            if penalty is not None:
+                terms[name] += penalty
         return terms
 
     @property

@@ -43,6 +43,21 @@ def decoded(branch, rebuilds, translates):
 
 
 @contextlib.contextmanager
+def state_kept(model):
+    """For a training pass that is only looked at: moving averages, pools and random states stay.
+
+    Args:
+        model: a `keras.Model`; its metrics go on.
+    """
+    metrics = {id(variable) for variable in model.metrics_variables}
+    variables = [v for v in model.non_trainable_variables if id(v) not in metrics]
+    before = [ops.copy(variable) for variable in variables]
+    yield
+    for variable, value in zip(variables, before, strict=True):
+        variable.assign(value)
+
+
+@contextlib.contextmanager
 def moving_averages_kept(*networks):
     """For passes over translations: batch norm's moving averages stay those of real images.
 

@@ -94,11 +94,22 @@ class WeightedSum(ReadsThroughTranslation):
         on_translated_source: (a).
         reads_translated_target: (c), with the same translator.
         weight: w in [0, 1], the share of (a); see `choose_weight`.
+
+    Raises:
+        InputError: the weight is no share, or the readers are not (a) and (c), in this order.
     """
 
     def __init__(self, on_translated_source, reads_translated_target, weight):
         self.readers = (on_translated_source, reads_translated_target)
         self.weight = weight
+        if not 0 <= weight <= 1:
+            raise InputError(f"weight must be in [0, 1]. Received: {weight}")
+        domains = [reader.domain for reader in self.readers]
+        if domains != ["target", "source"]:
+            raise InputError(
+                "Expected a reader with a classifier of the target, then one with a classifier of "
+                f"the source. Received: {' and '.join(domains)}"
+            )
         heavier = self.readers[0 if weight >= 0.5 else 1]
         super().__init__(heavier.translator, heavier.classifier, heavier.domain)
 

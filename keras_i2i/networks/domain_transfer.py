@@ -7,6 +7,7 @@ Generation", sections 5.1 (digits) and 5.2 (faces), after Taigman, Polyak and Wo
 import math
 
 import keras
+import numpy as np
 from keras import layers, ops
 
 from keras_i2i.errors import InputError
@@ -179,10 +180,26 @@ def fitted(images, image_shape):
         luma = ops.cast([0.2989, 0.5870, 0.1140], images.dtype)
         images = ops.sum(images * luma, axis=-1, keepdims=True)
     if tuple(images.shape[1:3]) != (height, width):
-        images = ops.image.resize(images, (height, width), "bilinear", antialias=True)
+        rows, columns = _resizing(images.shape[1], height), _resizing(images.shape[2], width)
+        images = ops.einsum("Hh,bhwc->bHwc", ops.cast(rows, images.dtype), images)
+        images = ops.einsum("Ww,bHwc->bHWc", ops.cast(columns, images.dtype), images)
     if channels == 3 and images.shape[-1] == 1:
         images = ops.repeat(images, 3, axis=-1)
     return images
+
+
+def _resizing(given, wanted):
+    """Antialiased bilinear interpolation of one side as a matrix (wanted, given).
+
+    Two products of matrices in place of `ops.image.resize(antialias=True)`, which XLA does not
+    know: pixel i has the weight of a triangle around the place of the new one, as wide as a new
+    pixel where it is the larger.
+    """
+    scale = given / wanted
+    places = (np.arange(wanted) + 0.5) * scale - 0.5
+    distances = np.abs(places[:, np.newaxis] - np.arange(given)) / max(scale, 1.0)
+    weights = np.maximum(0.0, 1.0 - distances)
+    return weights / weights.sum(axis=1, keepdims=True)
 
 
 def _check_sides(image_shape):

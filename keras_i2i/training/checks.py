@@ -334,7 +334,18 @@ def _backbone_problems(experiment):
             f"{', '.join(names)} go with a backbone as --encoder: "
             f"{', '.join(BACKBONES)}. Received: --encoder={experiment.encoder_name}"
         )
-    smallest = min(experiment.image_shape[0], experiment.target_shape[0])
+    sides = experiment.image_shape[0], experiment.target_shape[0]
+    method = METHODS.get(experiment.method)
+    if (
+        experiment.encoder_name == "domain_transfer"
+        and any(side % 8 for side in sides)
+        and (method is None or method.size_multiple % 8)
+    ):
+        yield (
+            "--image_size and --target_image_size must be multiples of 8 with "
+            f"--encoder=domain_transfer. Received: {' and '.join(map(str, sides))}"
+        )
+    smallest = min(sides)
     if experiment.encoder_name in BACKBONES and smallest < 32:
         yield (
             f"--image_size must be at least 32 with --encoder={experiment.encoder_name}. "

@@ -40,6 +40,8 @@ class Method:
         adaptations: those of `ADAPTATIONS` that fit, the default first.
         size_multiple: what image sides must be a multiple of.
         two_shapes: whether the domains' images may differ in size or channels.
+        judged_by: what the report begins with: "accuracy" on the target, or how many "translations"
+            are read correctly.
         directions: direction → the terms of which one must have a weight for the model to translate
             so; without an entry it always does, if the method can.
         critics: discriminator → the flag of which "wasserstein" makes a critic of it, which cannot
@@ -59,6 +61,7 @@ class Method:
     adaptations: tuple
     size_multiple: int
     two_shapes: bool = False
+    judged_by: str = "accuracy"
     directions: dict = dataclasses.field(default_factory=dict)
     critics: dict = dataclasses.field(default_factory=dict)
     needs_source_only: Callable = lambda experiment: False
@@ -195,6 +198,11 @@ def _cyclegan_problems(experiment):
         )
     if experiment.patch == 70 and experiment.image_size < 24:
         yield f"--image_size must be at least 24 with --patch=70. Received: {experiment.image_size}"
+    for flag in ("dropout", "image_skip"):
+        if experiment.generator == "resnet" and getattr(experiment, flag):
+            yield f"--{flag} goes with --generator=unet. Received: --generator=resnet"
+    if experiment.dropout_at_inference and not experiment.dropout:
+        yield "--dropout_at_inference needs a --dropout above 0, like 0.5. Received: --dropout=0"
 
 
 def _lstnet(experiment, seed, source_only):
@@ -337,6 +345,7 @@ METHODS = {
         adaptations=("on_translated_source",),
         size_multiple=8,
         two_shapes=True,
+        judged_by="translations",
         needs_source_only=lambda experiment: not experiment.encoder_file,
         problems=_domain_transfer_network_problems,
     ),

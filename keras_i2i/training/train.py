@@ -15,6 +15,7 @@ from keras_i2i.evaluation import page, report
 from keras_i2i.evaluation.segmentation import evaluate_segmentation
 from keras_i2i.files import replacing, write_json
 from keras_i2i.models import ReadsThroughTranslation, WeightedSum, choose_weight
+from keras_i2i.models.domain_transfer_network import check_shapes
 from keras_i2i.networks import saved
 from keras_i2i.training import (
     callbacks,
@@ -96,8 +97,10 @@ def _train(run, steps, only, replicas, signals, log):
     if replicas.is_chief:
         RunDirectory.check(experiment)
     if replicas.from_chief(run.metrics.exists):
-        log("This run is finished; its results follow. To run it anew, give another --run_dir.")
-        return _announce(run, run.results(), log) if replicas.is_chief else None
+        if not replicas.from_chief(lambda: len(_gone(run, steps))):
+            log("This run is finished; its results follow. To run it anew, give another --run_dir.")
+            return _announce(run, run.results(), log) if replicas.is_chief else None
+        log(f"This run was finished, but has lost {', '.join(_gone(run, steps))}: made anew.")
     # Nothing is written before all that the run needs has been looked at.
     domains = RunData(experiment)
     domains.check()
@@ -106,6 +109,17 @@ def _train(run, steps, only, replicas, signals, log):
     with run.locked(log) if replicas.is_chief else contextlib.nullcontext():
         replicas.from_chief(lambda: _begin(experiment, log))
         return _train_steps(run, domains, steps, only, replicas, signals, log)
+
+
+def _gone(run, steps):
+    """Names of files without which a finished run is none; a translated copy may be thrown away."""
+    paths = [
+        run.sum_weight(seed) if step == "sum" else run.model(step, seed)
+        for seed in run.experiment.seeds
+        for step in steps
+        if step != "translated_copy"
+    ]
+    return [path.name for path in paths if not path.exists()]
 
 
 def _begin(experiment, log):
@@ -184,7 +198,11 @@ def _check_files(experiment, run):
     steps = steps_of(experiment)
     left = {s for s in steps for seed in experiment.seeds if not run.model(s, seed).exists()}
     if experiment.encoder_file and "translator" in left:
-        networks.load_encoder(experiment.encoder_file)
+        encoder = networks.load_encoder(experiment.encoder_file)
+        try:
+            check_shapes(encoder, experiment.image_shape, experiment.target_shape)
+        except InputError as error:
+            raise InputError(f"--encoder_file={experiment.encoder_file}: {error}") from None
     if experiment.encoder_weights and left.intersection((*_CLASSIFIER_STEPS, "adapted")):
         experiment.reader_options(experiment.image_shape, experiment.learning_rate)
 
@@ -293,6 +311,7 @@ def evaluate(run, domains=None, log=print):
         target=experiment.target,
         seconds=seconds,
         target_labels_per_class=experiment.target_labels_per_class,
+        judged_by=METHODS[experiment.method].judged_by if experiment.method in METHODS else None,
         command=f"keras-i2i-train --flagfile={run.flagfile}",
         flags=flags.to_flagfile(experiment),
         seen=domains.seen,
@@ -530,7 +549,7 @@ def _explain(model, meanings, log):
     log("\n".join(f"  {name}: {meanings[name]}" for name in model.terms))
     if model.discriminators:
         log(f"  {', '.join(f'd_{name}' for name in model.discriminators)}: {_OPPONENTS}")
-    if model.measures:
+    if model.measures and model.MEASURED:
         log(f"  {', '.join(model.measures)}: {model.MEASURED}")
 
 
@@ -591,14 +610,26 @@ def _announce(run, metrics, log):
             f"\n{title} on {metrics['target']} test images, mean of {len(run.experiment.seeds)} "
             "seed(s):"
         )
-    for direction, read in metrics.get("translations_read_correctly", {}).items():
-        values[f"read correctly, {direction.replace('_', ' ')}"] = read
-    for meaning, numbers in values.items():
-        if None not in numbers:
-            numbers = 100 * np.array(numbers)
-            spread = f" ± {numbers.std(ddof=1):.1f}" if len(numbers) > 1 else ""
-            log(f"  {meaning:38s} {numbers.mean():5.1f}%{spread}")
+    _list_shares(values, log)
+    readers = metrics.get("translations_read_by", {})
+    translations = {
+        f"{direction.replace('_', ' ')}, by {readers[direction]}": read
+        for direction, read in metrics.get("translations_read_correctly", {}).items()
+        if direction in readers
+    }
+    if translations:
+        log("Translations that are read as what they were:")
+    _list_shares(translations, log)
     for line in selection.said(metrics.get("selection", {})):
         log(line)
     log(f"Report: {run.report}")
     return metrics
+
+
+def _list_shares(shares, log):
+    """A line for each name → one share for each seed, where all are known."""
+    for name, numbers in shares.items():
+        if None not in numbers:
+            numbers = 100 * np.array(numbers)
+            spread = f" ± {numbers.std(ddof=1):.1f}" if len(numbers) > 1 else ""
+            log(f"  {name:38s} {numbers.mean():5.1f}%{spread}")

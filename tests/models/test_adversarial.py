@@ -6,10 +6,17 @@ import pytest
 import tensorflow as tf
 
 from keras_i2i.errors import InputError
-from keras_i2i.models import AdversarialModel, I2IAdapt
+from keras_i2i.models import (
+    AdversarialModel,
+    CycleGAN,
+    DomainTransferNetwork,
+    I2IAdapt,
+    LSTNet,
+)
 from keras_i2i.models.adversarial import checked_weights
+from keras_i2i.networks.domain_transfer import domain_transfer_encoder
 
-from .conftest import TINY, make_batch
+from .conftest import SHAPE, TINY, make_batch
 
 SGD = keras.optimizers.SGD
 
@@ -284,6 +291,92 @@ def test_early_stopping_stops_and_restores_the_best_epoch(build, snapshot):
     assert snapshot(model).equal(best[0]) and not best[0].equal(best[1])
 
 
+# Models without a head
+
+
+def headless(name, **compile):
+    """A tiny model of a method that does not classify; random and with states where it can be."""
+    keras.utils.set_random_seed(1)
+    widths = {"generator_width": 0.03, "discriminator_width": 0.03}
+    narrow = {"width": 0.03, "discriminator_width": 0.03}
+    model = {
+        "cyclegan": lambda: CycleGAN(
+            SHAPE, generator_stages=2, dropout=0.5, pool_size=2, seed=0, **widths
+        ),
+        "lstnet": lambda: LSTNet(SHAPE, SHAPE, **narrow),
+        "dtn": lambda: DomainTransferNetwork(
+            domain_transfer_encoder(SHAPE, 0.03), SHAPE, (24, 24, 1), **narrow
+        ),
+        "i2i_adapt": lambda: I2IAdapt.from_preset("cyclegan", **TINY),
+    }[name]()
+    model.compile(SGD(0.0), SGD(0.0), **compile)
+    return model
+
+
+def batches_for(model, size=4):
+    images, labels = make_batch(size)
+    if model.target_shape != SHAPE:
+        images["target"] = np.resize(images["target"], (size, *model.target_shape))
+    return tf.data.Dataset.from_tensor_slices((images, labels)).batch(size)
+
+
+HEADLESS = ("cyclegan", "lstnet", "dtn", "i2i_adapt")
+
+
+@pytest.mark.parametrize("name", HEADLESS)
+def test_without_a_head_evaluate_measures_the_losses_and_changes_nothing(name, snapshot):
+    """A step of players that do not learn says the same, but moves averages, pools and seeds."""
+    model, twin = headless(name, run_eagerly=True), headless(name, run_eagerly=True)
+    before = snapshot(model, "variables")
+    measured = model.evaluate(batches_for(model), return_dict=True, verbose=0)
+    assert before.unchanged
+    expected = twin.fit(batches_for(twin), verbose=0).history
+    assert measured.keys() == expected.keys()
+    for term, (value,) in expected.items():
+        assert measured[term] == pytest.approx(value, rel=1e-5, abs=1e-6), term
+
+
+def test_without_a_head_training_is_validated_and_stops_early():
+    model = headless("cyclegan", run_eagerly=True)
+    data = batches_for(model)
+    stop = keras.callbacks.EarlyStopping("val_cycle", mode="min", patience=0, min_delta=1e9)
+    history = model.fit(data, validation_data=data, epochs=5, callbacks=[stop], verbose=0)
+    assert history.epoch == [0, 1]
+    assert {f"val_{term}" for term in ("loss", *model.terms, "d_source")} <= {*history.history}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", HEADLESS)
+def test_a_step_compiled_by_xla_is_the_step(name):
+    logs = [
+        headless(name, jit_compile=jit).fit(batches_for(headless(name)), verbose=0).history
+        for jit in (False, True)
+    ]
+    # XLA draws other random numbers: of dropout and penalties only what has none is compared.
+    deterministic = {"cyclegan": (), "i2i_adapt": ("cycle",)}.get(name, logs[0])
+    assert logs[0].keys() == logs[1].keys()
+    for term in deterministic:
+        assert logs[1][term] == pytest.approx(logs[0][term], rel=1e-3, abs=1e-5), term
+
+
+# Arguments that would be passed over
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "message"),
+    [
+        ("cyclegan", {"loss": "mse"}, "image_objective, pixel_loss.*Received: loss"),
+        ("cyclegan", {"loss_weights": {"cycle": 9}}, "Give loss_weights to the constructor"),
+        ("cyclegan", {"metrics": ["mae"]}, "steps_per_execution. Received: metrics"),
+        ("lstnet", {"image_objective": "minimax"}, "objective, pixel_loss.*: image_objective"),
+        ("dtn", {"image_objective": "minimax", "loss": "l1"}, "Received: image_objective, loss"),
+    ],
+)
+def test_compile_names_what_it_does_not_take(name, arguments, message):
+    with pytest.raises(InputError, match=message):
+        headless(name, **arguments)
+
+
 # What a method logs beside its losses
 
 
@@ -489,6 +582,36 @@ def test_a_subclass_adds_a_term_that_is_weighed_logged_learned_and_saved(tmp_pat
     model.save(tmp_path / "bright.keras")
     loaded = keras.saving.load_model(tmp_path / "bright.keras")
     assert type(loaded) is Bright and loaded.loss_weights == model.loss_weights
+
+
+def test_a_term_of_ones_own_has_no_weight_until_it_is_given_one(batch):
+    class Always(Bright):
+        """Computes its term whether or not it counts."""
+
+        def generator_losses(self, batch, outputs):
+            bright = 1.0 - keras.ops.mean(outputs["fake_y"], axis=(1, 2, 3))
+            return {**super().generator_losses(batch, outputs), "bright": bright}
+
+    logs = []
+    for kind in (Always, I2IAdapt):
+        keras.utils.set_random_seed(1)
+        model = kind(loss_weights={"translation": 1}, **TINY)
+        model.compile(SGD(0.05), SGD(0.005), run_eagerly=True)
+        logs.append(model.train_on_batch(*batch, return_dict=True))
+    assert logs[0] == logs[1] and "bright" not in logs[0]
+
+
+@pytest.mark.parametrize(("given", "weights"), [({}, {"bright": 1}), ({"brihgt": 0.0}, {})])
+def test_terms_that_are_missing_or_unknown_are_named(batch, given, weights):
+    class Wrong(Bright):
+        def generator_losses(self, batch, outputs):
+            terms = I2IAdapt.generator_losses(self, batch, outputs)
+            return {**terms, **{name: keras.ops.zeros(4) for name in given}}
+
+    model = Wrong(loss_weights={"translation": 1, **weights}, **TINY)
+    model.compile(SGD(0.05), SGD(0.005), run_eagerly=True)
+    with pytest.raises(InputError, match="Wrong must give each term that has a weight"):
+        model.train_on_batch(*batch)
 
 
 def test_the_methods_themselves_do_not_know_it():

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 
+from keras_i2i.errors import InputError
 from keras_i2i.models import Classifier, CycleGAN
 from keras_i2i.optimizers import Adam
 
@@ -180,6 +181,36 @@ def test_on_the_fly_is_training_on_images_translated_before(translator, twins, s
     for one, other in zip(on_the_fly.weights, before.weights, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-5, err_msg=one.path)
     assert logs[0]["loss"] == pytest.approx(logs[1]["loss"], rel=1e-4)
+
+
+def test_a_model_that_was_trained_before_learns_from_translations_too(twins):
+    model, calls = twins[0], []
+    images, labels = separable(4, 0)
+    model.run_eagerly = False
+    model.fit(images, labels, batch_size=4, verbose=0)
+
+    def translate(images):
+        calls.append(images.shape)
+        return images
+
+    model.train_on_translations(translate)
+    model.fit(images, labels, batch_size=4, verbose=0)
+    assert calls
+    calls.clear()
+    model.train_on_translations(None)
+    model.fit(images, labels, batch_size=4, verbose=0)
+    assert not calls
+
+
+@pytest.mark.parametrize("weights", ["sample_weight", "class_weight"])
+def test_weights_of_images_or_classes_are_refused(twins, weights):
+    images, labels = separable(4, 0)
+    given = {"sample_weight": np.zeros(4), "class_weight": {0: 0.0, 1: 1.0}}[weights]
+    with pytest.raises(InputError, match="no sample_weight or class_weight"):
+        twins[0].fit(images, labels, batch_size=4, verbose=0, **{weights: given})
+    if weights == "sample_weight":
+        with pytest.raises(InputError, match="no sample_weight or class_weight"):
+            twins[0].evaluate(images, labels, verbose=0, sample_weight=given)
 
 
 def test_the_translator_is_not_trained(translator, twins, snapshot):

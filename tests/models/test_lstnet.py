@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from keras_i2i import losses
 from keras_i2i.errors import InputError
 from keras_i2i.models.lstnet import TERMS, WEIGHTS, LSTNet
 
@@ -429,6 +430,19 @@ def test_translate_and_reconstruct_are_compositions_of_the_networks(trained):
         ):
             branch = getattr(trained, f"{destination}_branch")
             np.testing.assert_allclose(made, branch(trunk), atol=1e-5)
+
+
+def test_an_objectives_penalty_counts(build, images):
+    class Penalized(losses.NonSaturating):
+        def penalty(self, discriminator, real, fake, seed):
+            return tf.fill(real.shape[:1], 7.0)
+
+    plain, penalized = (
+        train(build({"objective": objective}), images)
+        for objective in ("non_saturating", Penalized())
+    )
+    for name in ("d_source", "d_target", "d_latent"):
+        assert penalized[name] == pytest.approx(plain[name] + 7, rel=1e-5)
 
 
 def test_it_has_no_classifier(build, images):

@@ -221,6 +221,17 @@ def test_all_the_weight_on_one_is_that_one(readers, y):
         )
 
 
+@pytest.mark.parametrize("weight", [-0.1, 30, float("nan")])
+def test_a_weight_that_is_no_share_is_named(readers, weight):
+    with pytest.raises(InputError, match=rf"\[0, 1\]. Received: {weight}"):
+        WeightedSum(*readers, weight)
+
+
+def test_readers_that_are_swapped_are_told(readers):
+    with pytest.raises(InputError, match="Received: source and target"):
+        WeightedSum(*reversed(readers), 0.5)
+
+
 @pytest.mark.parametrize(("weight", "heavier"), [(0, 1), (0.49, 1), (0.5, 0), (1, 0)])
 def test_features_are_the_heavier_readers(readers, x, y, weight, heavier):
     summed = WeightedSum(*readers, weight)

@@ -152,6 +152,12 @@ def test_sizes_change_as_in_preprocessing(shape, noise):
     np.testing.assert_allclose(fitted(images, shape), expected, atol=1e-6)
 
 
+def test_xla_can_compile_a_change_of_size(noise):
+    images = tf.constant(noise(2, 12, 20, 3))
+    compiled = tf.function(lambda x: fitted(x, (16, 8, 1)), jit_compile=True)
+    np.testing.assert_allclose(compiled(images), fitted(images, (16, 8, 1)), atol=1e-6)
+
+
 @pytest.mark.parametrize(("given", "wanted"), [((8, 8, 1), (4, 4, 3)), ((4, 4, 3), (8, 8, 1))])
 def test_gradients_pass(given, wanted, noise):
     images = tf.constant(noise(1, *given))
