@@ -2,9 +2,13 @@
 
 import pathlib
 import re
+import sys
+import types
 
 import numpy as np
 import pytest
+
+from keras_i2i import data
 
 ROOT = pathlib.Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -18,6 +22,17 @@ def test_the_domain_of_ones_own_loads(tmp_path):
     np.savez(tmp_path / "my_digits_train.npz", images=images, labels=np.arange(1200) % 10)
     train = code["MY_DIGITS"].load("train", data_dir=tmp_path, validation_size=200)
     assert train.images.shape == (1000, 28, 28, 1)
+
+
+def test_its_line_lets_the_domain_be_found(monkeypatch):
+    ((name, place),) = re.findall(r'^"(\w+)": "(\w+:\w+)",$', README, re.M)
+    module = types.ModuleType(f"keras_i2i.data.{place.partition(':')[0]}")
+    assert f"`{module.__name__.replace('.', '/')}.py`" in README
+    exec(DOMAIN, vars(module))
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    monkeypatch.setitem(data.DOMAINS, name, place)
+    assert data.get_domain(name) is module.MY_DIGITS
+    assert data.get_domain(name).name == name
 
 
 def test_the_notebook_runs(tmp_path, monkeypatch, capsys):
