@@ -208,7 +208,7 @@ def combine(
     if read:
         combined["translations_read_correctly"] = read
         combined["translations_read_by"] = {
-            way: per_seed[0]["translations"][way]["reader"] for way in read
+            way: per_seed[0]["translations"][way].get("reader") for way in read
         }
     given = {
         "judged_by": judged_by,

@@ -80,7 +80,8 @@ class DomainTransferNetwork(AdversarialModel):
     Args:
         encoder: f, a trained `keras.Model` from source images (batch, H, W, C) to features
             (batch, ...), functional or sequential. It is taken as it is, not copied, and frozen
-            (`trainable = False`); it always runs as at inference.
+            (`trainable = False`); it always runs as at inference. `keras.models.clone_model` gives
+            fresh weights to all of a model, to f too: copy the weights, or load the model's file.
         image_shape: (H, W, C) of source images, which f reads.
         target_shape: that of target images, H and W multiples of 8 for digits; None: the same.
             Channels are 1 or 3 where the two shapes differ in them.

@@ -353,6 +353,25 @@ class ImageModel(OnImages, keras.Model):
         # from the first labels, which only `test_step` meets.
         self._compile_metrics.build(y_true=0, y_pred=0)
 
+    def export(self, filepath, format="tf_saved_model", input_signature=None, **kwargs):
+        """As in `keras.Model`: `model(images)` of images in [-1, 1], as a SavedModel or ONNX file.
+
+        For servers `serving.export` makes more of a run: pixels and files as input, names of
+        classes, translations.
+
+        Args:
+            filepath: where to.
+            format: as in Keras.
+            input_signature: as in Keras; None: any number of images of the model's own shape.
+            **kwargs: as in Keras.
+        """
+        if input_signature is None:
+            shape = self.image_shape_of("source" if self.head is None else "target")
+            sides = (None, None) if self.has_masks else shape[:2]
+            shape = (None, *sides, shape[-1])
+            input_signature = [keras.InputSpec(dtype="float32", shape=shape)]
+        return super().export(filepath, format, input_signature=input_signature, **kwargs)
+
     def test_step(self, data):
         """What `evaluate` measures on (target images, labels).
 

@@ -97,6 +97,17 @@ def test_the_headline_says_what_was_reached(results):
     )
 
 
+def test_a_method_that_is_judged_by_its_translations_begins_with_them(results):
+    shares = results[0]["translations"]["source_to_target"]
+    text = Reader(report(results, judged_by="translations")).all_text()
+    share = f"{100 * shares['read_correctly']:.1f} %"
+    assert (
+        f"Of a images translated to b {share} are read as what they were, by a model trained on "
+        "real labels." in text.replace("printed", "a").replace("inverted", "b")
+    )
+    assert "Reads" not in text.partition("read as what they were")[0]
+
+
 def test_labels_that_were_seen_are_owned_up_to(results):
     without = Reader(report(results)).all_text()
     few = Reader(report(results, target_labels_per_class=3)).all_text()

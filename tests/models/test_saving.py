@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from keras_i2i import losses
 from keras_i2i.models import I2IAdapt
@@ -19,6 +20,15 @@ def through_a_file(tmp_path):
         return keras.models.load_model(tmp_path / "model.keras")
 
     return through
+
+
+@pytest.mark.parametrize("preset", ["fcns_in_the_wild", "cyclegan"])
+def test_keras_exports_what_the_model_is_called_for(preset, build, images, tmp_path):
+    model = build(preset)
+    model.export(tmp_path / "exported", verbose=False)
+    loaded = tf.saved_model.load(tmp_path / "exported")
+    for some in (images, images[:1]):
+        np.testing.assert_allclose(loaded.serve(some), model(some), atol=1e-5)
 
 
 def adam():

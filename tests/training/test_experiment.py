@@ -89,6 +89,28 @@ BAD = [
         {"method": "cyclegan", "patch": 70},
         "--image_size must be at least 24 with --patch=70. Received: 16",
     ),
+    (
+        {"method": "cyclegan", "generator": "resnet", "dropout": 0.5},
+        "--dropout goes with --generator=unet. Received: --generator=resnet",
+    ),
+    (
+        {"method": "cyclegan", "generator": "resnet", "image_skip": True},
+        "--image_skip goes with --generator=unet. Received: --generator=resnet",
+    ),
+    (
+        {"method": "cyclegan", "dropout_at_inference": True},
+        "--dropout_at_inference needs a --dropout above 0, like 0.5. Received: --dropout=0",
+    ),
+    (
+        {
+            "method": "lstnet",
+            "encoder": "domain_transfer",
+            "image_size": 16,
+            "target_image_size": 28,
+        },
+        "--image_size and --target_image_size must be multiples of 8 with "
+        "--encoder=domain_transfer. Received: 16 and 28",
+    ),
     ({"source": "rendered_streets"}, "need labels of one kind, but only one of them has masks"),
     (
         {"source": "rendered_streets", "target": "night_streets", "method": "cyclegan"},

@@ -207,6 +207,25 @@ class TestAFinishedRun:
         assert before == {path: path.stat().st_mtime_ns for path in quick.path.rglob("*.keras")}
 
 
+class TestALostFile:
+    """A finished run without one of its models is none."""
+
+    def test_it_is_made_anew_and_the_rest_left_alone(self, start):
+        run = Trained(start(**QUICK, ceiling=False))
+        before = {path: path.read_bytes() for path in run.path.glob("*.keras")}
+        metrics = json.loads(run.metrics.read_text())
+        lost = run.model("adapted", 0)
+        lost.unlink()
+        lines = []
+        again = train(run.experiment, lines.append)
+        assert lines[0] == f"This run was finished, but has lost {lost.name}: made anew."
+        assert lost.exists() and before.keys() == set(run.path.glob("*.keras"))
+        kept = run.model("source_only", 0)
+        assert kept.read_bytes() == before[kept]
+        assert again["adapted"] == metrics["adapted"]
+        assert train(run.experiment, lines.append) == again
+
+
 class TestDishonestData:
     """What would make a result worth nothing is refused, or told."""
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import pathlib
 import shutil
 
 import keras
@@ -344,7 +345,8 @@ class TestAFinishedRun:
             accuracy = run.returned[reader]["target_test_accuracy"][0]
             assert f"  {WORDS[reader]:38s} {100 * accuracy:5.1f}%" in run.lines
         for direction in case.directions:
-            words = f"read correctly, {direction.replace('_', ' ')}"
+            reader = run.returned["translations_read_by"][direction]
+            words = f"{direction.replace('_', ' ')}, by {reader}"
             share = run.returned["translations_read_correctly"][direction][0]
             assert f"  {words:38s} {100 * share:5.1f}%" in run.lines
         assert run.lines[-1] == f"Report: {run.report}"
@@ -722,6 +724,12 @@ class TestTheDomainTransferNetwork:
         reader = load_reader(run, 0)
         assert not reader.can_classify
         assert set(load_models(run, 0)) == {"translator"}
+
+    def test_an_encoder_of_other_images_is_refused_before_anything_is_written(self, folders, start):
+        experiment = start(**{**folders, "image_size": 32})
+        with pytest.raises(InputError, match=r"^--encoder_file=.*f\.keras: .*\(None, 32, 32, 3\)"):
+            train(experiment, lambda line: None)
+        assert not pathlib.Path(experiment.run_dir).exists()
 
     def test_without_that_or_labels_it_cannot_be(self, folders, start):
         with pytest.raises(InputError, match=r"--method=dtn needs --encoder_file"):
