@@ -4,6 +4,8 @@ import contextlib
 import difflib
 import pathlib
 
+from absl import flags as absl_flags
+
 from keras_i2i.errors import InputError
 
 _PACKAGE = pathlib.Path(__file__).parents[1]
@@ -49,19 +51,45 @@ def resolved(arguments):
     Raises:
         InputError: one of them is not found.
     """
-    files, others, rest = [], [], iter(arguments)
+    files, others = [], []
+    for name, value, words in flags_in(arguments[1:]):
+        if name == "flagfile" and value is not None:
+            files.append(f"--flagfile={_read(find(value))}")
+        else:
+            others += words
+    return [*arguments[:1], *files, *others]
+
+
+def flags_in(arguments):
+    """Walks over a command line as absl does.
+
+    Args:
+        arguments: list of text, without the command.
+
+    Yields:
+        Name, value as text and the words that say so, of a flag that absl knows; the value is None
+        where it is missing. None, None and the words, of whatever else there is: an unknown flag, a
+        word that is none, all from `--` on.
+    """
+    known, rest = absl_flags.FLAGS, iter(arguments)
     for argument in rest:
         if argument == "--":
-            others += [argument, *rest]
-            break
-        flag, equals, name = argument.partition("=")
-        if flag in _FLAG and not equals:
-            name = next(rest, None)
-        if flag in _FLAG and name is not None:
-            files.append(f"{flag}={_read(find(name))}")
-        else:  # Or a flag without its value: absl says so.
-            others.append(argument)
-    return [*others[:1], *files, *others[1:]]
+            yield None, None, [argument, *rest]
+            return
+        name, equals, value = argument.lstrip("-").partition("=")
+        if not argument.startswith("-"):
+            yield None, None, [argument]
+        elif (name in known or name == "flagfile") and equals:
+            yield name, value, [argument]
+        elif name in known and known[name].boolean:
+            yield name, "true", [argument]
+        elif name in known or name == "flagfile":  # which absl keeps apart
+            value = next(rest, None)
+            yield name, value, [argument] if value is None else [argument, value]
+        elif name.startswith("no") and name[2:] in known and known[name[2:]].boolean:
+            yield name[2:], "false", [argument]
+        else:
+            yield None, None, [argument]
 
 
 def _read(path, within=()):

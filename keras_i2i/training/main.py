@@ -213,29 +213,12 @@ class _Lenient(absl_flags.ArgumentParser):
 def _given_twice(arguments):
     """Flags that have two values on the command line itself, flag → what is wrong."""
     values, problems = {}, {}
-    for name, value in _given(arguments):
-        if name == "flagfile" or isinstance(absl_flags.FLAGS[name], absl_flags.MultiFlag):
+    for name, value, _ in configs.flags_in(arguments):
+        if name in (None, "flagfile") or isinstance(absl_flags.FLAGS[name], absl_flags.MultiFlag):
             continue
         if values.setdefault(name, value) != value:
             problems[name] = f"--{name} is given twice: {values[name]!r} and {value!r}"
     return problems
-
-
-def _given(arguments):
-    """Yields the flags of a command line with their values as text, as absl reads them."""
-    known, rest = absl_flags.FLAGS, iter(arguments)
-    for argument in rest:
-        if argument == "--":
-            return
-        if not argument.startswith("-"):
-            continue
-        name, equals, value = argument.lstrip("-").partition("=")
-        if name in known:
-            if not equals:
-                value = "true" if known[name].boolean else next(rest, "")
-            yield name, value
-        elif name.startswith("no") and name[2:] in known and known[name[2:]].boolean:
-            yield name[2:], "false"
 
 
 def _strangers(arguments):

@@ -603,8 +603,13 @@ def test_two_replicas_train_with_a_pool(build, two_replicas):
     data = tf.data.Dataset.from_tensor_slices(make_images(8)).batch(4)
     history = model.fit(data, shuffle=False, verbose=0).history
     assert all(np.isfinite(values).all() for values in history.values())
+    pools = [keras.ops.convert_to_numpy(pool.images) for pool in model.pools.values()]
     for pool in model.pools.values():
         assert int(keras.ops.convert_to_numpy(pool.filled)) == 3
+    losses = model.evaluate(data, verbose=0, return_dict=True)
+    assert losses.keys() == history.keys() and np.isfinite([*losses.values()]).all()
+    for pool, before in zip(model.pools.values(), pools, strict=True):
+        np.testing.assert_array_equal(keras.ops.convert_to_numpy(pool.images), before)
 
 
 # Files and configuration

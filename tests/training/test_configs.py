@@ -3,6 +3,7 @@
 import pathlib
 
 import pytest
+from absl import flags as absl_flags
 
 from keras_i2i.errors import InputError
 from keras_i2i.training import configs
@@ -65,10 +66,19 @@ def test_either_way_to_give_a_flagfile_is_resolved_and_comes_before_all_else(das
     path = str(configs.FOLDER / "quickstart.cfg")
     flag = f"{dashes}flagfile"
     before, after = ["--steps=3"], ["--seeds=1", "word"]
-    expected = ["command", f"{flag}={path}", *before, *after]
+    expected = ["command", f"--flagfile={path}", *before, *after]
     given = [f"{flag}=quickstart.cfg"], [flag, "quickstart.cfg"]
     for file in given:
         assert configs.resolved(["command", *before, *file, *after]) == expected
+
+
+def test_what_is_another_flags_value_is_no_flagfile(fresh_flags):
+    absl_flags.DEFINE_string("run_dir", "", "A flag.")
+    given = ["command", "--run_dir", "--flagfile=quickstart.cfg", "--nohelp", "--run_dir"]
+    assert configs.resolved(given) == given
+    assert [flag[:2] for flag in configs.flags_in(given[1:])] == [
+        ("run_dir", "--flagfile=quickstart.cfg"), (None, None), ("run_dir", None),
+    ]  # fmt: skip
 
 
 def test_flagfiles_stay_in_their_order(tmp_path):
