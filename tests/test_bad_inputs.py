@@ -306,9 +306,10 @@ FLAGS = {
         train(pool_size=50),
         "--pool_size is read by --method=cyclegan. Received: --method=i2i_adapt",
     ),
-    "baseline's choice": (
-        train(method="source_only", select="target_entropy"),
-        "--select is read by --method=i2i_adapt, cyclegan, dtn, lstnet. Received: --method=source_",
+    "baseline's copy": (
+        train(method="source_only", translated_copy=True),
+        "--translated_copy is read by --method=i2i_adapt, cyclegan, dtn, lstnet. Received: "
+        "--method=source_only",
     ),
     "only": (
         train(only="adapt"),

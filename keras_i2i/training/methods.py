@@ -424,4 +424,4 @@ READ_BY = {
 
 # A baseline is trained by the config of a method, for the same images and augmentation, and passes
 # over what that says of the method. Not over these, which nobody gives it but by mistake.
-NOT_PASSED_OVER = ("translated_copy", "target_labels_per_class", "select", "encoder_file")
+NOT_PASSED_OVER = ("translated_copy", "target_labels_per_class", "encoder_file")

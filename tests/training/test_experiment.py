@@ -296,7 +296,7 @@ READERS = [
     ("lstnet", {"warm_start": True, "patch": 70, "generator": "resnet", "generator_stages": 4}),
     ("lstnet", {"encoder_file": "f.keras", "feature_discriminator": "convolutional"}),
     ("dtn", {"image_objective": "wasserstein", "pixel_loss": "l2", "dropout_at_inference": True}),
-    ("source_only", {"select": "target_entropy", "translated_copy": True}),
+    ("source_only", {"translated_copy": True}),
     ("target_only", {"target_labels_per_class": 2, "encoder_file": "f.keras"}),
 ]
 
@@ -337,6 +337,7 @@ def test_a_baseline_passes_over_what_a_methods_config_says_of_the_method(method,
     given = {
         "warm_start": True, "decoder_width": 0.5, "loss_weights": {"task": 2.0}, "pool_size": 50,
         "adaptation": "sum", "schedule": "cosine", "image_objective": "least_squares",
+        "select": "target_entropy",
     }  # fmt: skip
     experiment = make_experiment(method=method, **given)
     assert set(unread(experiment)) == {*given, "steps", "discriminator_width"}

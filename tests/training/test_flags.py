@@ -18,6 +18,7 @@ FIELDS = [field.name for field in dataclasses.fields(Experiment)]
 # Not one field at its default, but for those that nobody gives a baseline.
 UNUSUAL = {
     "method": "source_only",
+    "select": "soft_neighbourhood_density",
     "preset": "drcn",
     "adaptation": "sum",
     "transductive": True,
