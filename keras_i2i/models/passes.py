@@ -42,7 +42,6 @@ def decoded(branch, rebuilds, translates):
     return {name: branch(features, training=True) for name, features in wanted.items()}
 
 
-@contextlib.contextmanager
 def state_kept(model):
     """For a training pass that is only looked at: moving averages, pools and random states stay.
 
@@ -50,14 +49,9 @@ def state_kept(model):
         model: a `keras.Model`; its metrics go on.
     """
     metrics = {id(variable) for variable in model.metrics_variables}
-    variables = [v for v in model.non_trainable_variables if id(v) not in metrics]
-    before = [ops.copy(variable) for variable in variables]
-    yield
-    for variable, value in zip(variables, before, strict=True):
-        variable.assign(value)
+    return _kept([v for v in model.non_trainable_variables if id(v) not in metrics])
 
 
-@contextlib.contextmanager
 def moving_averages_kept(*networks):
     """For passes over translations: batch norm's moving averages stay those of real images.
 
@@ -69,7 +63,12 @@ def moving_averages_kept(*networks):
         *networks: `keras.Model`s that run in the block; None, a network that a model does not
             have, is passed over.
     """
-    variables = [v for network in networks if network for v in network.non_trainable_weights]
+    return _kept([v for network in networks if network for v in network.non_trainable_weights])
+
+
+@contextlib.contextmanager
+def _kept(variables):
+    """Variables have the same values after the block as before it."""
     before = [ops.copy(variable) for variable in variables]
     yield
     for variable, value in zip(variables, before, strict=True):
