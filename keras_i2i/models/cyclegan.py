@@ -207,10 +207,8 @@ class CycleGAN(AdversarialModel):
         if self.loss_weights["cycle"]:
             out["cycle_x"] = self.to_source(out["fake_y"], training=True)
             out["cycle_y"] = self.to_target(out["fake_x"], training=True)
-        for domain, letter in zip(DOMAINS, "xy", strict=True):
-            if self.pools:
-                fakes = ops.stop_gradient(out[f"fake_{letter}"])
-                out[f"shown_{letter}"] = self.pools[domain](fakes)
+        for letter, pool in zip("xy", self.pools.values(), strict=False):  # or there is none
+            out[f"shown_{letter}"] = pool(ops.stop_gradient(out[f"fake_{letter}"]))
         return out
 
     def generator_losses(self, batch, outputs):
